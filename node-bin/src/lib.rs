@@ -1,0 +1,3 @@
+//! The node processes of deadbolt: the control API that every node program speaks, and the programs.
+
+pub mod api;

@@ -1,0 +1,7 @@
+//! The rig: starts, kills, restarts and judges Lightning nodes on a real chain.
+//!
+//! Data flows one way: scenario → plan → processes → trace → verdict → report.
+
+pub mod evidence;
+pub mod oracle;
+pub mod scenario;

@@ -1,0 +1,167 @@
+//! The catalogue of crash points: one line a family. `deadbolt list points` prints it, a plan is
+//! checked against it, and a test holds the nodes to it.
+
+/// A family of points: `name` with `*` for one part of the name that varies, hit `before` and `after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// The dotted name without `.before`/`.after`; `*` stands for one variable part.
+    pub name: &'static str,
+    /// What the role in brackets is.
+    pub role: &'static str,
+    /// What happens between `before` and `after`.
+    pub about: &'static str,
+    /// Whether the operation can be made to fail at its `.before`.
+    pub can_fail: bool,
+    /// Whether a hold stops only this operation while the rest of the node goes on.
+    pub own_thread: bool,
+}
+
+const fn family(name: &'static str, role: &'static str, about: &'static str) -> Family {
+    Family {
+        name,
+        role,
+        about,
+        can_fail: false,
+        own_thread: false,
+    }
+}
+
+const fn write(name: &'static str, role: &'static str, about: &'static str) -> Family {
+    Family {
+        name,
+        role,
+        about,
+        can_fail: true,
+        own_thread: false,
+    }
+}
+
+/// Every family there is.
+pub const FAMILIES: &[Family] = &[
+    write(
+        "persist.monitor",
+        "channel",
+        "a full ChannelMonitor is written",
+    ),
+    write(
+        "persist.monitor_update",
+        "channel #update id",
+        "one ChannelMonitorUpdate is written",
+    ),
+    Family {
+        own_thread: true,
+        ..write(
+            "persist.manager",
+            "the input that caused it",
+            "the ChannelManager is written",
+        )
+    },
+    write(
+        "persist.sweeper",
+        "the input that caused it",
+        "the OutputSweeper's record is written",
+    ),
+    write(
+        "persist.graph",
+        "the input that caused it",
+        "the network graph is written",
+    ),
+    write(
+        "persist.scorer",
+        "the input that caused it",
+        "the scorer is written",
+    ),
+    write("persist.other", "store key", "anything else is written"),
+    write(
+        "archive.monitor",
+        "channel",
+        "a monitor is moved to the archive",
+    ),
+    write(
+        "remove.monitor_update",
+        "channel #update id",
+        "a consolidated monitor update is removed",
+    ),
+    write("remove.other", "store key", "any other record is removed"),
+    family(
+        "mpp.claim.part",
+        "channel",
+        "the monitor update with a preimage is applied: part k of n",
+    ),
+    family(
+        "monitor_event.fetched",
+        "channel kind",
+        "events are taken out of a monitor",
+    ),
+    family(
+        "event.*.given",
+        "payment or channel",
+        "a user event is handed to the user's handler and handled",
+    ),
+    family(
+        "event.*.durable",
+        "payment or channel",
+        "the manager without the handled event is written",
+    ),
+    family(
+        "send.*",
+        "channel",
+        "a protocol message goes to the transport; after: process_events has returned",
+    ),
+    write(
+        "broadcast",
+        "what the transaction is",
+        "a transaction is sent to bitcoind",
+    ),
+    family(
+        "block.connected",
+        "+height above the base",
+        "a block is connected to everything that watches the chain",
+    ),
+    family(
+        "block.disconnected",
+        "+height above the base",
+        "a block is disconnected",
+    ),
+    family(
+        "command.*",
+        "idempotency key",
+        "a command of the user is carried out",
+    ),
+];
+
+/// The family that a point's full dotted name belongs to, if any.
+pub fn family_of(point_name: &str) -> Option<&'static Family> {
+    let stem = point_name
+        .strip_suffix(".before")
+        .or_else(|| point_name.strip_suffix(".after"))?;
+    FAMILIES
+        .iter()
+        .find(|family| match family.name.split_once('*') {
+            None => family.name == stem,
+            Some((head, tail)) => stem
+                .strip_prefix(head)
+                .and_then(|rest| rest.strip_suffix(tail))
+                .is_some_and(|part| !part.is_empty() && !part.contains('.')),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_point_name_belongs_to_one_family() {
+        for (name, family) in [
+            ("persist.monitor.after", "persist.monitor"),
+            ("persist.monitor_update.before", "persist.monitor_update"),
+            ("send.revoke_and_ack.before", "send.*"),
+            ("event.payment_sent.given.after", "event.*.given"),
+            ("broadcast.before", "broadcast"),
+        ] {
+            assert_eq!(family_of(name).unwrap().name, family);
+        }
+        assert!(family_of("send..before").is_none());
+        assert!(family_of("persist.monitor").is_none());
+    }
+}

@@ -1,0 +1,131 @@
+//! What shall go wrong, where: the rig's side of a fault. Owns the words; the rig carries them out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::point::NodePoint;
+use crate::wire::Response;
+
+/// One fault of a plan: when the node reaches the point, the action happens to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Where.
+    pub at: NodePoint,
+    /// What.
+    #[serde(flatten)]
+    pub action: Action,
+    /// In which life of the node's process the point counts: 0 is the process that ran `[setup]`,
+    /// 1 the one started after the first kill, and so on.
+    #[serde(default)]
+    pub life: u32,
+}
+
+/// What happens at an armed point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// The process freezes and gets a SIGKILL.
+    Kill,
+    /// The operation stops until the condition holds; at a point that runs on a thread of its own
+    /// (a manager write) the rest of the node goes on, elsewhere the whole process is frozen.
+    Hold {
+        /// When it goes on. A hold whose condition never comes true ends with the node's life.
+        until: Condition,
+    },
+    /// The whole process is frozen for so long and then goes on.
+    Delay {
+        /// For how long, in milliseconds.
+        delay_ms: u64,
+    },
+    /// The operation reports failure to its caller without having been done.
+    Fail,
+}
+
+/// What a held operation waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Another point was reached, on this node or another.
+    Point(NodePoint),
+    /// The scenario's step with this label has ended.
+    Step(String),
+    /// Never: it stays held for the rest of this life of the process.
+    Never,
+}
+
+/// Why a fault cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultPlanError {
+    /// The point is in no family of the catalogue.
+    #[error("no such point {0:?}: `deadbolt list points` prints the catalogue")]
+    UnknownPoint(String),
+    /// The family's operation cannot report failure.
+    #[error("nothing can fail at {0:?}: only store writes and broadcasts can, at their `.before`")]
+    CannotFail(String),
+}
+
+impl Action {
+    /// What the node itself has to do when it reaches the point.
+    pub fn response(&self) -> Response {
+        match self {
+            Action::Kill | Action::Delay { .. } => Response::Freeze,
+            Action::Hold { .. } => Response::Hold,
+            Action::Fail => Response::Fail,
+        }
+    }
+}
+
+impl Fault {
+    /// A SIGKILL at this point in the node's first life.
+    pub fn kill(at: NodePoint) -> Self {
+        Fault {
+            at,
+            action: Action::Kill,
+            life: 0,
+        }
+    }
+
+    /// Checks the fault against the catalogue.
+    pub fn check(&self) -> Result<(), FaultPlanError> {
+        let name = &self.at.point.name;
+        let family = crate::catalogue::family_of(name)
+            .ok_or_else(|| FaultPlanError::UnknownPoint(name.clone()))?;
+        if self.action == Action::Fail && !(family.can_fail && name.ends_with(".before")) {
+            return Err(FaultPlanError::CannotFail(name.clone()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_reads_back_as_it_was_written() {
+        let text = r#"{"at":"B:persist.manager.before@1","action":"hold","until":{"step":"paid"},"life":0}"#;
+        let fault: Fault = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            fault.action,
+            Action::Hold {
+                until: Condition::Step("paid".into())
+            }
+        );
+        assert_eq!(serde_json::to_string(&fault).unwrap(), text);
+    }
+
+    #[test]
+    fn a_fault_at_a_point_that_is_not_in_the_catalogue_is_refused() {
+        let fault = Fault::kill("B:persist.nonsense.before@1".parse().unwrap());
+        assert!(matches!(
+            fault.check(),
+            Err(FaultPlanError::UnknownPoint(_))
+        ));
+        let fail = Fault {
+            at: "B:send.shutdown.before[A-B]@1".parse().unwrap(),
+            action: Action::Fail,
+            life: 0,
+        };
+        assert!(matches!(fail.check(), Err(FaultPlanError::CannotFail(_))));
+    }
+}

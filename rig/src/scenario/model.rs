@@ -1,0 +1,244 @@
+//! The words of a scenario and of a plan. Owns their shape; reading and checking are elsewhere.
+
+use std::collections::BTreeMap;
+
+use faults::Fault;
+use serde::{Deserialize, Serialize};
+
+pub use crate::evidence::Verdict;
+
+/// Everything one file under `scenarios/` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// The file's name without `.toml`, with its folder for those in one (`regression/ldk-4286`).
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub about: String,
+    /// The nodes by name.
+    pub nodes: BTreeMap<String, Node>,
+    /// The channels that `[setup]` opens, in order.
+    pub channels: Vec<Channel>,
+    /// What happens, in order; faults are explored here.
+    pub act: Vec<Step>,
+    /// What must have come of it.
+    pub expect: Expectation,
+    /// Pinned cases, each with the verdict it must get; empty for scenarios to explore.
+    pub cases: Vec<Case>,
+}
+
+/// A node of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Which program, unless the command line says otherwise.
+    pub kind: NodeKind,
+    /// Where it takes blocks from.
+    pub chain: ChainKind,
+    /// What its wallet gets at the start, in satoshis, in two equal coins.
+    pub funds_sat: u64,
+}
+
+/// Which node program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// Unmodified LDK.
+    Stock,
+    /// Our own.
+    Unified,
+}
+
+/// Which chain source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainKind {
+    /// Blocks from bitcoind.
+    Bitcoind,
+    /// Transactions from electrs.
+    Electrs,
+}
+
+/// A channel to open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// The two names in order with `-`, then `.2` for a second one between the same two, and so on.
+    pub label: String,
+    /// Who opens and funds it.
+    pub opener: String,
+    /// The other side.
+    pub acceptor: String,
+    /// Size in satoshis.
+    pub capacity_sat: u64,
+    /// Given to the acceptor, in millisatoshis.
+    pub push_msat: u64,
+    /// Whether it is announced, and waited for in every graph.
+    pub announce: bool,
+}
+
+/// One step of `[[act]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Name for conditions and the trace; given or `step-1`, `step-2`, ...
+    pub label: String,
+    /// What.
+    #[serde(flatten)]
+    pub kind: StepKind,
+}
+
+/// What a step does. Payments are named by `id`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum StepKind {
+    /// Start a payment and go on at once.
+    Pay(Payment),
+    /// Wait until a payment has come so far.
+    Await {
+        /// The payment.
+        payment: String,
+        /// How far.
+        until: PaymentMoment,
+    },
+    /// The receiver claims a held payment.
+    Claim {
+        /// The payment.
+        payment: String,
+    },
+    /// The receiver fails a held payment.
+    Fail {
+        /// The payment.
+        payment: String,
+    },
+    /// Drop a connection.
+    Disconnect {
+        /// The two nodes; the first acts.
+        between: [String; 2],
+    },
+    /// Make it again.
+    Connect {
+        /// The two nodes; the first acts.
+        between: [String; 2],
+    },
+    /// Close a channel cooperatively.
+    Close {
+        /// Label.
+        channel: String,
+        /// Who asks for it.
+        by: String,
+    },
+    /// Publish a commitment.
+    ForceClose {
+        /// Label.
+        channel: String,
+        /// Whose.
+        by: String,
+    },
+    /// Mine blocks; all nodes that run follow.
+    Mine {
+        /// How many.
+        blocks: u32,
+    },
+    /// Wait until no message is under way anywhere.
+    Quiet,
+    /// Tick the timers of all nodes.
+    Tick,
+    /// SIGKILL a node at rest and start it again.
+    Restart {
+        /// Which.
+        node: String,
+    },
+}
+
+/// A payment to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    /// Name.
+    pub id: String,
+    /// Sender.
+    pub from: String,
+    /// Receiver.
+    pub to: String,
+    /// What the receiver gets in all, in millisatoshis.
+    pub amount_msat: u64,
+    /// Invoice or keysend.
+    pub kind: PaymentKind,
+    /// The receiver waits for `claim` or `fail`.
+    pub hold: bool,
+    /// One path a part, as channel labels from sender to receiver; empty: a route by gossip.
+    pub paths: Vec<Vec<String>>,
+    /// Each part's share in millisatoshis, as many as paths; the shares add up to `amount_msat`.
+    pub parts_msat: Vec<u64>,
+}
+
+/// How a payment is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentKind {
+    /// BOLT 11.
+    Invoice,
+    /// Spontaneous.
+    Keysend,
+}
+
+/// A moment in a payment's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentMoment {
+    /// The receiver can claim it.
+    Claimable,
+    /// The receiver's user was told that it is claimed.
+    Claimed,
+    /// The sender's user was told that it is paid.
+    Sent,
+    /// The sender's user was told that it failed.
+    Failed,
+    /// Sent or failed.
+    Decided,
+}
+
+/// What must have come of a scenario, with and without faults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// Each payment's outcome.
+    pub payments: BTreeMap<String, ExpectedPayment>,
+    /// Labels of the channels that are closed at the end; all others are open and work.
+    pub closed: Vec<String>,
+}
+
+/// A payment's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpectedPayment {
+    /// Sent and claimed.
+    Sent,
+    /// Failed, and nothing claimed.
+    Failed,
+    /// One of the two, but the same on every edge.
+    Either,
+}
+
+/// A pinned case of a regression scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// Name.
+    pub name: String,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// The verdict it must get.
+    pub verdict: Verdict,
+    /// The finding that must be among those that made it fail, for example `unexpected-close`.
+    pub finding: Option<String>,
+}
+
+/// The unit of replay: a scenario, fully expanded, with its faults. Written as `plan.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Format of this file; readers refuse a later one.
+    pub version: u32,
+    /// Which case of its run this is.
+    pub case_id: String,
+    /// All keys and random bytes of the case follow from it.
+    pub seed: u64,
+    /// The scenario with every default written out and every node's kind decided.
+    pub scenario: Scenario,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+}

@@ -60,7 +60,13 @@ impl Coins {
         let secret = SecretKey::from_slice(&[0xdb; 32]).map_err(|error| unsignable(&error))?;
         let public = CompressedPublicKey(secret.public_key(&secp));
         let script = ScriptBuf::new_p2wpkh(&public.wpubkey_hash());
-        Ok(Self { secp, secret, public, script, coins: Vec::new() })
+        Ok(Self {
+            secp,
+            secret,
+            public,
+            script,
+            coins: Vec::new(),
+        })
     }
 
     /// Where the rig's first blocks pay to.
@@ -78,7 +84,9 @@ impl Coins {
 
     /// Notes the coinbase of a block at `height` if it pays the rig.
     pub(super) fn add_coinbase(&mut self, block: &Block, height: u32) {
-        let Some(coinbase) = block.txdata.first() else { return };
+        let Some(coinbase) = block.txdata.first() else {
+            return;
+        };
         let txid = coinbase.compute_txid();
         for (index, output) in (0_u32..).zip(&coinbase.output) {
             if output.script_pubkey == self.script {
@@ -101,30 +109,52 @@ impl Coins {
     ) -> Result<Draft, ChainError> {
         let mut output: Vec<TxOut> = outputs
             .iter()
-            .map(|(script, value)| TxOut { script_pubkey: script.clone(), value: *value })
+            .map(|(script, value)| TxOut {
+                script_pubkey: script.clone(),
+                value: *value,
+            })
             .collect();
         // The cheapest chains first, so that an unripe or long-chained coin is not needed.
-        let mut ripe: Vec<Coin> = self.coins.iter().copied().filter(|coin| {
-            coin.ripe_at_height <= height && coin.unconfirmed_chain < LONGEST_UNCONFIRMED_CHAIN
-        }).collect();
+        let mut ripe: Vec<Coin> = self
+            .coins
+            .iter()
+            .copied()
+            .filter(|coin| {
+                coin.ripe_at_height <= height && coin.unconfirmed_chain < LONGEST_UNCONFIRMED_CHAIN
+            })
+            .collect();
         ripe.sort_by_key(|coin| (coin.unconfirmed_chain, coin.ripe_at_height, coin.outpoint));
         let picked = self.pick(&ripe, &output)?;
         let spent: Vec<OutPoint> = picked.coins.iter().map(|coin| coin.outpoint).collect();
-        let chain = 1 + picked.coins.iter().map(|coin| coin.unconfirmed_chain).sum::<u32>();
+        let chain = 1 + picked
+            .coins
+            .iter()
+            .map(|coin| coin.unconfirmed_chain)
+            .sum::<u32>();
         let change_value = (picked.change >= SMALLEST_CHANGE).then_some(picked.change);
         if let Some(value) = change_value {
-            output.push(TxOut { script_pubkey: self.script.clone(), value });
+            output.push(TxOut {
+                script_pubkey: self.script.clone(),
+                value,
+            });
         }
         let change_index = output.len().saturating_sub(1);
         let transaction = self.sign(&picked.coins, output)?;
         let txid = transaction.compute_txid();
         let change = change_value.map(|value| Coin {
-            outpoint: OutPoint { txid, vout: change_index as u32 },
+            outpoint: OutPoint {
+                txid,
+                vout: change_index as u32,
+            },
             value,
             ripe_at_height: 0,
             unconfirmed_chain: chain,
         });
-        Ok(Draft { transaction, spent, change })
+        Ok(Draft {
+            transaction,
+            spent,
+            change,
+        })
     }
 
     /// As few coins as possible, in the given order.
@@ -138,14 +168,23 @@ impl Coins {
             sum += coin.value;
             let single = wanted + self.fee(1, output);
             if coin.value >= single {
-                return Ok(Picked { change: coin.value - single, coins: vec![*coin] });
+                return Ok(Picked {
+                    change: coin.value - single,
+                    coins: vec![*coin],
+                });
             }
             let all = wanted + self.fee(coins.len(), output);
             if sum >= all {
-                return Ok(Picked { change: sum - all, coins });
+                return Ok(Picked {
+                    change: sum - all,
+                    coins,
+                });
             }
         }
-        Err(ChainError::OutOfCoins { wanted, available: sum })
+        Err(ChainError::OutOfCoins {
+            wanted,
+            available: sum,
+        })
     }
 
     fn fee(&self, inputs: usize, output: &[TxOut]) -> Amount {
@@ -165,8 +204,12 @@ impl Coins {
                 witness: Witness::new(),
             })
             .collect();
-        let mut transaction =
-            Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output };
+        let mut transaction = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input,
+            output,
+        };
         let mut witnesses = Vec::with_capacity(coins.len());
         let mut cache = SighashCache::new(&transaction);
         for (index, coin) in coins.iter().enumerate() {
@@ -176,7 +219,10 @@ impl Coins {
                 .map_err(|error| unsignable(&error))?;
             let message = Message::from_digest(hash.to_byte_array());
             let signature = self.secp.sign_ecdsa_low_r(&message, &self.secret);
-            let signature = bitcoin::ecdsa::Signature { signature, sighash_type: kind };
+            let signature = bitcoin::ecdsa::Signature {
+                signature,
+                sighash_type: kind,
+            };
             witnesses.push(Witness::p2wpkh(&signature, &self.public.0));
         }
         for (input, witness) in transaction.input.iter_mut().zip(witnesses) {
@@ -187,7 +233,8 @@ impl Coins {
 
     /// The draft was accepted by bitcoind: its inputs are gone, its change is ours.
     pub(super) fn commit(&mut self, draft: &Draft) {
-        self.coins.retain(|coin| !draft.spent.contains(&coin.outpoint));
+        self.coins
+            .retain(|coin| !draft.spent.contains(&coin.outpoint));
         self.coins.extend(draft.change);
     }
 
@@ -210,7 +257,8 @@ impl Coins {
 
     /// The coins of `draft` turned out to be spent or gone.
     pub(super) fn forget_spent(&mut self, draft: &Draft) {
-        self.coins.retain(|coin| !draft.spent.contains(&coin.outpoint));
+        self.coins
+            .retain(|coin| !draft.spent.contains(&coin.outpoint));
     }
 }
 
@@ -252,17 +300,31 @@ mod tests {
     fn a_draft_pays_what_was_asked_and_a_fee_of_two_satoshi_per_vbyte() {
         let coins = rich(1);
         let draft = coins.draft(&pay(1_000_000), 100).unwrap();
-        let paid: Amount = draft.transaction.output.iter().map(|output| output.value).sum();
+        let paid: Amount = draft
+            .transaction
+            .output
+            .iter()
+            .map(|output| output.value)
+            .sum();
         let fee_sat = (Amount::from_sat(5_000_000_000) - paid).to_sat();
         let vsize = draft.transaction.vsize() as u64;
-        assert!(fee_sat >= 2 * vsize && fee_sat <= 2 * vsize + 4, "{fee_sat} for {vsize}");
-        assert_eq!(draft.transaction.output[0].value, Amount::from_sat(1_000_000));
+        assert!(
+            fee_sat >= 2 * vsize && fee_sat <= 2 * vsize + 4,
+            "{fee_sat} for {vsize}"
+        );
+        assert_eq!(
+            draft.transaction.output[0].value,
+            Amount::from_sat(1_000_000)
+        );
     }
 
     #[test]
     fn a_coinbase_is_not_spent_before_it_is_ripe() {
         let coins = rich(1);
-        assert!(matches!(coins.draft(&pay(1_000), 99), Err(ChainError::OutOfCoins { .. })));
+        assert!(matches!(
+            coins.draft(&pay(1_000), 99),
+            Err(ChainError::OutOfCoins { .. })
+        ));
         assert!(coins.draft(&pay(1_000), 100).is_ok());
     }
 
@@ -275,7 +337,10 @@ mod tests {
             first_coins.insert(draft.transaction.input[0].previous_output);
             coins.commit(&draft);
         }
-        assert!(coins.draft(&pay(1_000), 200).is_err(), "both chains are at their limit");
+        assert!(
+            coins.draft(&pay(1_000), 200).is_err(),
+            "both chains are at their limit"
+        );
         coins.confirm_all();
         assert!(coins.draft(&pay(1_000), 200).is_ok());
         assert_eq!(first_coins.len(), 2 * LONGEST_UNCONFIRMED_CHAIN as usize);

@@ -29,15 +29,28 @@ pub(super) struct Electrum {
 impl Electrum {
     /// Connects to `address` (`127.0.0.1:port`) and subscribes to block notices.
     pub(super) async fn connect(address: &str) -> Result<Self, ChainError> {
-        let stream = TcpStream::connect(address).await.map_err(|error| lost("connect", &error))?;
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| lost("connect", &error))?;
         // Requests are small; waiting to fill a packet would cost up to 40 ms each.
-        stream.set_nodelay(true).map_err(|error| lost("connect", &error))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| lost("connect", &error))?;
         let (reader, writer) = stream.into_split();
         let lines = BufReader::new(reader).lines();
         let tip = (0, BlockHash::all_zeros());
-        let mut electrum = Self { lines, writer, next_id: 0, tip };
-        electrum.request("server.version", vec![json!(["deadbolt", "1.4"])]).await?;
-        let answers = electrum.request("blockchain.headers.subscribe", vec![json!([])]).await?;
+        let mut electrum = Self {
+            lines,
+            writer,
+            next_id: 0,
+            tip,
+        };
+        electrum
+            .request("server.version", vec![json!(["deadbolt", "1.4"])])
+            .await?;
+        let answers = electrum
+            .request("blockchain.headers.subscribe", vec![json!([])])
+            .await?;
         if let Some(header) = answers.first() {
             electrum.tip = read_tip(header)?;
         }
@@ -71,12 +84,18 @@ impl Electrum {
             height: i32,
         }
         const METHOD: &str = "blockchain.scripthash.get_history";
-        let params = scripts.iter().map(|script| json!([script_hash(script.as_ref())])).collect();
+        let params = scripts
+            .iter()
+            .map(|script| json!([script_hash(script.as_ref())]))
+            .collect();
         let answers = self.request(METHOD, params).await?;
         let read = |answer: Value| {
             let entries: Vec<Entry> =
                 serde_json::from_value(answer).map_err(|error| unreadable(METHOD, &error))?;
-            Ok(entries.into_iter().map(|entry| (entry.tx_hash, entry.height)).collect())
+            Ok(entries
+                .into_iter()
+                .map(|entry| (entry.tx_hash, entry.height))
+                .collect())
         };
         answers.into_iter().map(read).collect()
     }
@@ -104,11 +123,7 @@ impl Electrum {
         Ok(results)
     }
 
-    async fn pipeline(
-        &mut self,
-        method: &str,
-        params: &[Value],
-    ) -> Result<Vec<Value>, ChainError> {
+    async fn pipeline(&mut self, method: &str, params: &[Value]) -> Result<Vec<Value>, ChainError> {
         let first_id = self.next_id;
         let mut text = String::new();
         for params in params {
@@ -119,7 +134,10 @@ impl Electrum {
             text.push('\n');
             self.next_id += 1;
         }
-        self.writer.write_all(text.as_bytes()).await.map_err(|error| lost(method, &error))?;
+        self.writer
+            .write_all(text.as_bytes())
+            .await
+            .map_err(|error| lost(method, &error))?;
         let mut results: Vec<Option<Value>> = vec![None; params.len()];
         let mut missing = params.len();
         while missing > 0 {
@@ -131,7 +149,9 @@ impl Electrum {
                 let (method, message) = (method.to_owned(), error.to_string());
                 return Err(ChainError::Electrum { method, message });
             }
-            let index = message["id"].as_u64().and_then(|id| id.checked_sub(first_id));
+            let index = message["id"]
+                .as_u64()
+                .and_then(|id| id.checked_sub(first_id));
             let slot = index.and_then(|index| results.get_mut(usize::try_from(index).ok()?));
             if let Some(slot @ None) = slot {
                 *slot = Some(message["result"].take());
@@ -142,7 +162,11 @@ impl Electrum {
     }
 
     async fn read(&mut self, doing: &str) -> Result<Value, ChainError> {
-        let line = self.lines.next_line().await.map_err(|error| lost(doing, &error))?;
+        let line = self
+            .lines
+            .next_line()
+            .await
+            .map_err(|error| lost(doing, &error))?;
         let line = line.ok_or_else(|| lost(doing, &"electrs closed the connection"))?;
         serde_json::from_str(&line).map_err(|error| unreadable(doing, &error))
     }
@@ -160,7 +184,9 @@ impl Electrum {
 /// Height and hash from `{"height": .., "hex": ..}`.
 fn read_tip(header: &Value) -> Result<(u32, BlockHash), ChainError> {
     let doing = "blockchain.headers.subscribe";
-    let height = header["height"].as_u64().and_then(|height| u32::try_from(height).ok());
+    let height = header["height"]
+        .as_u64()
+        .and_then(|height| u32::try_from(height).ok());
     let height = height.ok_or_else(|| unreadable(doing, &format!("no height in {header}")))?;
     let hex = header["hex"].as_str().unwrap_or_default();
     let header: bitcoin::block::Header = bitcoin::consensus::encode::deserialize_hex(hex)
@@ -222,7 +248,10 @@ mod tests {
                 let request: Value =
                     serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
                 let answer = json!({"id": request["id"], "result": answer});
-                writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+                writer
+                    .write_all(format!("{answer}\n").as_bytes())
+                    .await
+                    .unwrap();
             }
             for _ in 0..2 {
                 let request: Value =
@@ -249,7 +278,10 @@ mod tests {
             assert_eq!(histories, [vec![(Txid::all_zeros(), 3)], vec![]]);
             assert_eq!(electrum.tip().0, 8);
             let error = electrum.next_tip().await.unwrap_err();
-            assert!(error.to_string().contains("closed the connection"), "{error}");
+            assert!(
+                error.to_string().contains("closed the connection"),
+                "{error}"
+            );
         };
         tokio::join!(server, client);
     }

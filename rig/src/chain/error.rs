@@ -48,32 +48,53 @@ pub enum ChainError {
          if this was not a fault on purpose, run the case again; the log says why it ended",
         log.display(), log_tail.join("\n  ")
     )]
-    ProcessDied { what: ProcessName, status: String, log: PathBuf, log_tail: Vec<String> },
+    ProcessDied {
+        what: ProcessName,
+        status: String,
+        log: PathBuf,
+        log_tail: Vec<String>,
+    },
 
     /// The process lives but did not answer in time.
     #[error(
         "{what} did not answer within {waited_ms} ms ({missing}); \
          look at its log, and whether the machine is out of memory or the process is stopped"
     )]
-    NotAnswering { what: ProcessName, waited_ms: u64, missing: String },
+    NotAnswering {
+        what: ProcessName,
+        waited_ms: u64,
+        missing: String,
+    },
 
     /// bitcoind refused a call.
     #[error(
         "bitcoind refused {method}: {message} (code {code}); \
          `bitcoin-cli help {method}` explains what it expects"
     )]
-    Rpc { method: String, message: String, code: i32 },
+    Rpc {
+        method: String,
+        message: String,
+        code: i32,
+    },
 
     /// A call did not get through, though the process is alive.
     #[error("no conversation with {what} ({doing}): {message}; look at its log, then run again")]
-    Transport { what: ProcessName, doing: String, message: String },
+    Transport {
+        what: ProcessName,
+        doing: String,
+        message: String,
+    },
 
     /// An answer that could not be understood: the wrong version of a program, most likely.
     #[error(
         "{what} answered {doing} with something the rig cannot read: {message}; \
          check its version with `deadbolt doctor`"
     )]
-    UnreadableAnswer { what: ProcessName, doing: String, message: String },
+    UnreadableAnswer {
+        what: ProcessName,
+        doing: String,
+        message: String,
+    },
 
     /// electrs refused a request.
     #[error("electrs refused {method}: {message}; check its version with `deadbolt doctor`")]
@@ -86,7 +107,11 @@ pub enum ChainError {
          else look at electrs's log",
         electrs.0, electrs.1, bitcoind.0, bitcoind.1
     )]
-    ElectrsBehind { waited_ms: u64, electrs: (u32, BlockHash), bitcoind: (u32, BlockHash) },
+    ElectrsBehind {
+        waited_ms: u64,
+        electrs: (u32, BlockHash),
+        bitcoind: (u32, BlockHash),
+    },
 
     /// The process could not even be started.
     #[error("{what} could not be started: {message}; `deadbolt doctor` says which file is used")]
@@ -104,7 +129,9 @@ pub enum ChainError {
     OutOfCoins { wanted: Amount, available: Amount },
 
     /// The thread that owns the pair is gone: a bug of the rig.
-    #[error("the thread that owns {what} has ended ({doing}): please report this as a bug of deadbolt")]
+    #[error(
+        "the thread that owns {what} has ended ({doing}): please report this as a bug of deadbolt"
+    )]
     OwnerGone { what: ProcessName, doing: String },
 }
 
@@ -116,10 +143,17 @@ impl ChainError {
         log: PathBuf,
         log_tail: Vec<String>,
     ) -> Self {
-        const DISK: [&str; 3] = ["No space left on device", "Disk space is too low", "disk full"];
+        const DISK: [&str; 3] = [
+            "No space left on device",
+            "Disk space is too low",
+            "disk full",
+        ];
         const PORT: [&str; 3] = ["Unable to bind to", "Address already in use", "AddrInUse"];
         let line_with = |signs: &[&str]| {
-            log_tail.iter().find(|line| signs.iter().any(|sign| line.contains(sign))).cloned()
+            log_tail
+                .iter()
+                .find(|line| signs.iter().any(|sign| line.contains(sign)))
+                .cloned()
         };
         if let Some(line) = line_with(&DISK) {
             return Self::DiskFull { what, line };
@@ -127,12 +161,20 @@ impl ChainError {
         if let Some(line) = line_with(&PORT) {
             return Self::PortTaken { what, line };
         }
-        Self::ProcessDied { what, status, log, log_tail }
+        Self::ProcessDied {
+            what,
+            status,
+            log,
+            log_tail,
+        }
     }
 
     /// A failed file operation of ours, told apart when the disk is full.
     pub(super) fn from_io(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::Folder { path: path.to_path_buf(), message: error.to_string() }
+        Self::Folder {
+            path: path.to_path_buf(),
+            message: error.to_string(),
+        }
     }
 }
 
@@ -167,7 +209,10 @@ mod tests {
     fn any_other_death_carries_the_end_of_the_log() {
         let error = death_with("Assertion failed: nonsense");
         assert!(matches!(error, ChainError::ProcessDied { .. }), "{error}");
-        assert!(error.to_string().contains("Assertion failed: nonsense"), "{error}");
+        assert!(
+            error.to_string().contains("Assertion failed: nonsense"),
+            "{error}"
+        );
         assert!(error.to_string().contains("bitcoind.log"), "{error}");
     }
 }

@@ -118,10 +118,13 @@ impl Owner {
         }
         let electrsd = launch_electrs(plan, &scratch, &bitcoind)?;
         let (rpc_user, rpc_password) = cookie(&bitcoind.params)?;
-        let p2p = bitcoind.params.p2p_socket.ok_or_else(|| ChainError::NotStarted {
-            what: ProcessName::Bitcoind,
-            message: "the launcher opened no peer-to-peer port".to_owned(),
-        })?;
+        let p2p = bitcoind
+            .params
+            .p2p_socket
+            .ok_or_else(|| ChainError::NotStarted {
+                what: ProcessName::Bitcoind,
+                message: "the launcher opened no peer-to-peer port".to_owned(),
+            })?;
         let addresses = Addresses {
             rpc: bitcoind.params.rpc_socket,
             rpc_user,
@@ -130,8 +133,13 @@ impl Owner {
             p2p,
             electrum: electrsd.electrum_url.replace("0.0.0.0:", "127.0.0.1:"),
         };
-        let owner =
-            Self { _electrsd: electrsd, _bitcoind: bitcoind, rpc, coins, _scratch: scratch };
+        let owner = Self {
+            _electrsd: electrsd,
+            _bitcoind: bitcoind,
+            rpc,
+            coins,
+            _scratch: scratch,
+        };
         Ok((owner, addresses))
     }
 
@@ -167,7 +175,9 @@ impl Owner {
 
     pub(super) fn mine(&mut self, blocks: u32) -> Result<Vec<BlockHash>, ChainError> {
         let to = Coins::burn_address().to_string();
-        let hashes = self.rpc.call("generatetoaddress", &[json!(blocks), json!(to)])?;
+        let hashes = self
+            .rpc
+            .call("generatetoaddress", &[json!(blocks), json!(to)])?;
         if blocks > 0 {
             self.coins.confirm_all();
         }
@@ -181,19 +191,24 @@ impl Owner {
         }
         let to = Coins::burn_address().to_string();
         let call: Vec<Value> = vec![json!(to), json!([])];
-        let generated: Vec<Generated> =
-            self.rpc.batch("generateblock", &vec![call; blocks as usize])?;
+        let generated: Vec<Generated> = self
+            .rpc
+            .batch("generateblock", &vec![call; blocks as usize])?;
         Ok(generated.into_iter().map(|block| block.hash).collect())
     }
 
     pub(super) fn invalidate(&mut self, hash: BlockHash) -> Result<(), ChainError> {
         self.coins.distrust_change();
-        self.rpc.call::<Value>("invalidateblock", &[json!(hash)]).map(drop)
+        self.rpc
+            .call::<Value>("invalidateblock", &[json!(hash)])
+            .map(drop)
     }
 
     pub(super) fn reconsider(&mut self, hash: BlockHash) -> Result<(), ChainError> {
         self.coins.distrust_change();
-        self.rpc.call::<Value>("reconsiderblock", &[json!(hash)]).map(drop)
+        self.rpc
+            .call::<Value>("reconsiderblock", &[json!(hash)])
+            .map(drop)
     }
 
     pub(super) fn blocks(&self, first: u32, last: u32) -> Result<Vec<Block>, ChainError> {
@@ -205,7 +220,10 @@ impl Owner {
 
 /// The blocks with these hashes, in this order.
 pub(super) fn fetch_blocks(rpc: &Rpc, hashes: &[BlockHash]) -> Result<Vec<Block>, ChainError> {
-    let calls: Vec<Vec<Value>> = hashes.iter().map(|hash| vec![json!(hash), json!(0)]).collect();
+    let calls: Vec<Vec<Value>> = hashes
+        .iter()
+        .map(|hash| vec![json!(hash), json!(0)])
+        .collect();
     let all_hex: Vec<String> = rpc.batch("getblock", &calls)?;
     all_hex
         .iter()
@@ -265,14 +283,18 @@ fn retry_while_busy<T>(
                 std::thread::yield_now();
             }
             Err(error) => {
-                return Err(ChainError::NotStarted { what, message: format!("{error:#}") });
+                return Err(ChainError::NotStarted {
+                    what,
+                    message: format!("{error:#}"),
+                });
             }
         }
     }
 }
 
 fn is_busy(error: &bitcoind::anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|cause| {
-        cause.kind() == std::io::ErrorKind::ExecutableFileBusy
-    })
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::ExecutableFileBusy)
 }

@@ -86,8 +86,9 @@ impl ChainPair {
     ) -> Result<Self, ChainError> {
         std::fs::create_dir_all(work_dir).map_err(|error| ChainError::from_io(work_dir, &error))?;
         // The launchers look a bare relative name up in PATH.
-        let work_dir =
-            work_dir.canonicalize().map_err(|error| ChainError::from_io(work_dir, &error))?;
+        let work_dir = work_dir
+            .canonicalize()
+            .map_err(|error| ChainError::from_io(work_dir, &error))?;
         let bitcoind = Tether::prepare(ProcessName::Bitcoind, bitcoind, &work_dir)?;
         let electrs = Tether::prepare(ProcessName::Electrs, electrs, &work_dir)?;
         let plan = LaunchPlan {
@@ -133,19 +134,24 @@ impl ChainPair {
     /// the transaction at 2 sat/vB. It is not mined yet.
     pub async fn fund(&self, outputs: &[(ScriptBuf, Amount)]) -> Result<Transaction, ChainError> {
         let outputs = outputs.to_vec();
-        self.command("fund", move |owner| owner.fund(&outputs)).await
+        self.command("fund", move |owner| owner.fund(&outputs))
+            .await
     }
 
     /// Mines blocks with everything in the mempool, paying nobody. Returns their hashes in order.
     pub async fn mine(&self, blocks: u32) -> Result<Vec<BlockHash>, ChainError> {
-        let hashes = self.command("mine", move |owner| owner.mine(blocks)).await?;
+        let hashes = self
+            .command("mine", move |owner| owner.mine(blocks))
+            .await?;
         self.blocks_mined.fetch_add(blocks, Ordering::Relaxed);
         Ok(hashes)
     }
 
     /// Mines blocks that leave the mempool where it is.
     pub async fn mine_empty(&self, blocks: u32) -> Result<Vec<BlockHash>, ChainError> {
-        let hashes = self.command("mine empty", move |owner| owner.mine_empty(blocks)).await?;
+        let hashes = self
+            .command("mine empty", move |owner| owner.mine_empty(blocks))
+            .await?;
         self.blocks_mined.fetch_add(blocks, Ordering::Relaxed);
         Ok(hashes)
     }
@@ -154,24 +160,28 @@ impl ChainPair {
     /// mined. A pool does not lease this pair out again.
     pub async fn invalidate(&self, hash: BlockHash) -> Result<(), ChainError> {
         self.reorganised.store(true, Ordering::Relaxed);
-        self.command("invalidate", move |owner| owner.invalidate(hash)).await
+        self.command("invalidate", move |owner| owner.invalidate(hash))
+            .await
     }
 
     /// Takes back [`ChainPair::invalidate`].
     pub async fn reconsider(&self, hash: BlockHash) -> Result<(), ChainError> {
         self.reorganised.store(true, Ordering::Relaxed);
-        self.command("reconsider", move |owner| owner.reconsider(hash)).await
+        self.command("reconsider", move |owner| owner.reconsider(hash))
+            .await
     }
 
     /// What waits to be mined.
     pub async fn mempool(&self) -> Result<Vec<Txid>, ChainError> {
-        self.command("mempool", |owner| owner.rpc.call("getrawmempool", &[])).await
+        self.command("mempool", |owner| owner.rpc.call("getrawmempool", &[]))
+            .await
     }
 
     /// Broadcasts a transaction, at whatever fee rate.
     pub async fn submit(&self, transaction: &Transaction) -> Result<Txid, ChainError> {
         let transaction = transaction.clone();
-        self.command("submit", move |owner| owner.submit(&transaction)).await
+        self.command("submit", move |owner| owner.submit(&transaction))
+            .await
     }
 
     /// bitcoind's tip.
@@ -181,20 +191,27 @@ impl ChainPair {
             blocks: u32,
             bestblockhash: BlockHash,
         }
-        let info: Info =
-            self.command("tip", |owner| owner.rpc.call("getblockchaininfo", &[])).await?;
-        Ok(Tip { height: info.blocks, hash: info.bestblockhash })
+        let info: Info = self
+            .command("tip", |owner| owner.rpc.call("getblockchaininfo", &[]))
+            .await?;
+        Ok(Tip {
+            height: info.blocks,
+            hash: info.bestblockhash,
+        })
     }
 
     /// One block by its hash, on the chain or not.
     pub async fn block(&self, hash: BlockHash) -> Result<Block, ChainError> {
         let fetch = move |owner: &mut Owner| owner::fetch_blocks(&owner.rpc, &[hash]);
         let blocks = self.command("block", fetch).await?;
-        blocks.into_iter().next().ok_or_else(|| ChainError::UnreadableAnswer {
-            what: ProcessName::Bitcoind,
-            doing: "getblock".to_owned(),
-            message: "no block came back".to_owned(),
-        })
+        blocks
+            .into_iter()
+            .next()
+            .ok_or_else(|| ChainError::UnreadableAnswer {
+                what: ProcessName::Bitcoind,
+                doing: "getblock".to_owned(),
+                message: "no block came back".to_owned(),
+            })
     }
 
     /// The blocks of a range of heights on bitcoind's chain, fetched in few requests.
@@ -203,14 +220,16 @@ impl ChainPair {
     /// `Rpc` with code -8 if the range reaches above the tip.
     pub async fn blocks(&self, heights: RangeInclusive<u32>) -> Result<Vec<Block>, ChainError> {
         let (first, last) = heights.into_inner();
-        self.command("blocks", move |owner| owner.blocks(first, last)).await
+        self.command("blocks", move |owner| owner.blocks(first, last))
+            .await
     }
 
     /// Any other call to bitcoind.
     pub async fn rpc(&self, method: &str, params: Vec<Value>) -> Result<Value, ChainError> {
         let method = method.to_owned();
         let doing = method.clone();
-        self.command(&doing, move |owner| owner.rpc.call(&method, &params)).await
+        self.command(&doing, move |owner| owner.rpc.call(&method, &params))
+            .await
     }
 
     /// Waits until electrs is at the same tip as bitcoind, and returns its height. What electrs
@@ -287,7 +306,10 @@ impl ChainPair {
 
     /// User and password of bitcoind's RPC.
     pub fn cookie(&self) -> (String, String) {
-        (self.addresses.rpc_user.clone(), self.addresses.rpc_password.clone())
+        (
+            self.addresses.rpc_user.clone(),
+            self.addresses.rpc_password.clone(),
+        )
     }
 
     /// The file bitcoind wrote [`ChainPair::cookie`] to.
@@ -384,9 +406,13 @@ impl ChainPair {
     /// A broken conversation usually means that the process is dying: then its death is the
     /// better error, and the news of it is on its way.
     async fn explained(&self, error: ChainError) -> ChainError {
-        let ChainError::Transport { what, .. } = &error else { return error };
+        let ChainError::Transport { what, .. } = &error else {
+            return error;
+        };
         let died = self.tether(*what).died();
-        tokio::time::timeout(DEATH_NOTICE, died).await.unwrap_or(error)
+        tokio::time::timeout(DEATH_NOTICE, died)
+            .await
+            .unwrap_or(error)
     }
 }
 
@@ -420,17 +446,25 @@ async fn await_launch(
     };
     match tokio::time::timeout(START_TIMEOUT, launched).await {
         // The launcher of electrs retries by itself and tells little: its last words tell more.
-        Ok(Err(error @ ChainError::NotStarted { .. })) => {
-            Err(bitcoind.death().or_else(|| electrs.death()).unwrap_or(error))
-        }
+        Ok(Err(error @ ChainError::NotStarted { .. })) => Err(bitcoind
+            .death()
+            .or_else(|| electrs.death())
+            .unwrap_or(error)),
         Ok(outcome) => outcome,
         Err(_) => {
             let what = match bitcoind.pid().is_some() && electrs.pid().is_some() {
                 true => ProcessName::Electrs,
                 false => ProcessName::Bitcoind,
             };
-            let tether = if what == ProcessName::Electrs { electrs } else { bitcoind };
-            let last = tether.log_tail().pop().unwrap_or_else(|| "its log is empty".to_owned());
+            let tether = if what == ProcessName::Electrs {
+                electrs
+            } else {
+                bitcoind
+            };
+            let last = tether
+                .log_tail()
+                .pop()
+                .unwrap_or_else(|| "its log is empty".to_owned());
             Err(ChainError::NotAnswering {
                 what,
                 waited_ms: START_TIMEOUT.as_millis() as u64,

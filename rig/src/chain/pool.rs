@@ -25,7 +25,10 @@ pub struct PoolLimits {
 impl Default for PoolLimits {
     /// Regtest's subsidy is zero from about height 5,000, and checks slow down before.
     fn default() -> Self {
-        Self { retire_after_blocks: 3_000, successor_after_blocks: 2_500 }
+        Self {
+            retire_after_blocks: 3_000,
+            successor_after_blocks: 2_500,
+        }
     }
 }
 
@@ -98,10 +101,13 @@ impl ChainPool {
     pub async fn lease(&self) -> Result<Lease, ChainError> {
         let permits = Arc::clone(&self.shared.permits);
         // The semaphore is never closed.
-        let permit = permits.acquire_owned().await.map_err(|_| ChainError::OwnerGone {
-            what: ProcessName::Bitcoind,
-            doing: "lease".to_owned(),
-        })?;
+        let permit = permits
+            .acquire_owned()
+            .await
+            .map_err(|_| ChainError::OwnerGone {
+                what: ProcessName::Bitcoind,
+                doing: "lease".to_owned(),
+            })?;
         loop {
             let aged = self.next().await?;
             if aged.pair.is_damaged() {
@@ -137,7 +143,10 @@ impl ChainPool {
             what: ProcessName::Bitcoind,
             message: format!("the task that starts it ended: {error}"),
         })?;
-        Ok(Aged { pair: started?, has_successor: false })
+        Ok(Aged {
+            pair: started?,
+            has_successor: false,
+        })
     }
 }
 
@@ -158,8 +167,7 @@ impl Shared {
     /// Puts a pair back, or retires it. Its successor is started when due.
     fn take_back(&self, mut aged: Aged, damaged: bool) {
         let age = aged.pair.blocks_mined();
-        let retired =
-            damaged || aged.pair.is_damaged() || age >= self.limits.retire_after_blocks;
+        let retired = damaged || aged.pair.is_damaged() || age >= self.limits.retire_after_blocks;
         let due = retired || age >= self.limits.successor_after_blocks;
         let mut shelf = self.shelf();
         if due && !aged.has_successor {
@@ -206,14 +214,19 @@ impl Deref for Lease {
 
     fn deref(&self) -> &ChainPair {
         // `aged` is taken only in `drop`, after which nobody can call this.
-        &self.aged.as_ref().expect("a living lease holds its pair").pair
+        &self
+            .aged
+            .as_ref()
+            .expect("a living lease holds its pair")
+            .pair
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(aged) = self.aged.take() {
-            self.shared.take_back(aged, self.damaged.load(Ordering::Relaxed));
+            self.shared
+                .take_back(aged, self.damaged.load(Ordering::Relaxed));
         }
     }
 }

@@ -31,7 +31,9 @@ impl Rpc {
             .timeout(RPC_TIMEOUT)
             .basic_auth(user, Some(password))
             .build();
-        Ok(Self { client: jsonrpc::Client::with_transport(transport) })
+        Ok(Self {
+            client: jsonrpc::Client::with_transport(transport),
+        })
     }
 
     /// Calls `method` once.
@@ -42,7 +44,10 @@ impl Rpc {
     ) -> Result<T, ChainError> {
         let params = to_raw_value(params).map_err(|error| unreadable(method, &error))?;
         let request = self.client.build_request(method, Some(&params));
-        let answer = self.client.send_request(request).and_then(|response| response.result());
+        let answer = self
+            .client
+            .send_request(request)
+            .and_then(|response| response.result());
         answer.map_err(|error| translate(method, error))
     }
 
@@ -55,21 +60,30 @@ impl Rpc {
     ) -> Result<Vec<T>, ChainError> {
         let mut answers = Vec::with_capacity(all_params.len());
         for chunk in all_params.chunks(BATCH_SIZE) {
-            let raw = chunk.iter().map(to_raw_value).collect::<Result<Vec<_>, _>>();
+            let raw = chunk
+                .iter()
+                .map(to_raw_value)
+                .collect::<Result<Vec<_>, _>>();
             let raw = raw.map_err(|error| unreadable(method, &error))?;
             let requests: Vec<_> = raw
                 .iter()
                 .map(|params| self.client.build_request(method, Some(params)))
                 .collect();
-            let responses =
-                self.client.send_batch(&requests).map_err(|error| translate(method, error))?;
+            let responses = self
+                .client
+                .send_batch(&requests)
+                .map_err(|error| translate(method, error))?;
             for response in responses {
                 let response = response.ok_or_else(|| ChainError::UnreadableAnswer {
                     what: ProcessName::Bitcoind,
                     doing: method.to_owned(),
                     message: "a batch came back with an answer missing".to_owned(),
                 })?;
-                answers.push(response.result().map_err(|error| translate(method, error))?);
+                answers.push(
+                    response
+                        .result()
+                        .map_err(|error| translate(method, error))?,
+                );
             }
         }
         Ok(answers)
@@ -95,7 +109,10 @@ fn translate(method: &str, error: jsonrpc::Error) -> ChainError {
             if refusal.message.contains("No space left on device")
                 || refusal.message.contains("Disk space is too low")
             {
-                return ChainError::DiskFull { what: ProcessName::Bitcoind, line: refusal.message };
+                return ChainError::DiskFull {
+                    what: ProcessName::Bitcoind,
+                    line: refusal.message,
+                };
             }
             ChainError::Rpc {
                 method: method.to_owned(),

@@ -78,7 +78,9 @@ fn memory_root() -> Option<PathBuf> {
 
 /// Removes the folders whose owner is gone.
 fn sweep(root: &Path) {
-    let Ok(entries) = fs::read_dir(root) else { return };
+    let Ok(entries) = fs::read_dir(root) else {
+        return;
+    };
     for entry in entries.flatten() {
         let folder = entry.path();
         if !folder.is_dir() {

@@ -68,12 +68,22 @@ impl Tether {
             .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o700)))
             .map_err(|error| ChainError::from_io(&script, &error))?;
         let (sender, life) = watch::channel(Life::Unborn);
-        let reader = births.try_clone().map_err(|error| ChainError::from_io(&pipe, &error))?;
+        let reader = births
+            .try_clone()
+            .map_err(|error| ChainError::from_io(&pipe, &error))?;
         let watcher = std::thread::Builder::new()
             .name(format!("{what}-watch"))
             .spawn(move || watch_lives(reader, &sender))
             .map_err(|error| not_started(what, &error))?;
-        Ok(Self { what, script, log, pipe, life, births, watcher: Some(watcher) })
+        Ok(Self {
+            what,
+            script,
+            log,
+            pipe,
+            life,
+            births,
+            watcher: Some(watcher),
+        })
     }
 
     /// What to hand to the launcher in place of the program.
@@ -95,17 +105,27 @@ impl Tether {
             Life::Dead { status } => status.clone(),
             Life::Unborn | Life::Alive { .. } => return None,
         };
-        Some(ChainError::from_death(self.what, status, self.log.clone(), self.log_tail()))
+        Some(ChainError::from_death(
+            self.what,
+            status,
+            self.log.clone(),
+            self.log_tail(),
+        ))
     }
 
     /// Waits until the process has died; for ever if it does not.
     pub(super) async fn died(&self) -> ChainError {
         let mut life = self.life.clone();
         // The sender lives in the watcher thread, which ends only when this tether is dropped.
-        let _ = life.wait_for(|life| matches!(life, Life::Dead { .. })).await;
+        let _ = life
+            .wait_for(|life| matches!(life, Life::Dead { .. }))
+            .await;
         match self.death() {
             Some(error) => error,
-            None => ChainError::OwnerGone { what: self.what, doing: "watching it".to_owned() },
+            None => ChainError::OwnerGone {
+                what: self.what,
+                doing: "watching it".to_owned(),
+            },
         }
     }
 
@@ -149,7 +169,10 @@ impl Drop for Tether {
 }
 
 fn not_started(what: ProcessName, error: &dyn std::fmt::Display) -> ChainError {
-    ChainError::NotStarted { what, message: error.to_string() }
+    ChainError::NotStarted {
+        what,
+        message: error.to_string(),
+    }
 }
 
 /// Reads pids from the births pipe and waits for each to die, without reaping it.
@@ -189,8 +212,14 @@ fn log_tail(log: &Path) -> Vec<String> {
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].iter().map(|&line| line.to_owned()).collect()
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..]
+        .iter()
+        .map(|&line| line.to_owned())
+        .collect()
 }
 
 /// The script. It runs twice: first to tie itself to the spawning thread, then, tied, to check
@@ -248,7 +277,10 @@ mod tests {
     use super::*;
 
     fn folder() -> bitcoind::tempfile::TempDir {
-        bitcoind::tempfile::Builder::new().prefix("it's a folder ").tempdir().unwrap()
+        bitcoind::tempfile::Builder::new()
+            .prefix("it's a folder ")
+            .tempdir()
+            .unwrap()
     }
 
     #[tokio::test]
@@ -257,16 +289,29 @@ mod tests {
         let mut tether =
             Tether::prepare(ProcessName::Electrs, Path::new("/bin/sh"), folder.path()).unwrap();
         let mut child = Command::new(tether.script())
-            .args(["-c", "echo \"listening on $0\"; read line; exit 3", "0.0.0.0:99"])
+            .args([
+                "-c",
+                "echo \"listening on $0\"; read line; exit 3",
+                "0.0.0.0:99",
+            ])
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        tether.life.wait_for(|life| matches!(life, Life::Alive { .. })).await.unwrap();
+        tether
+            .life
+            .wait_for(|life| matches!(life, Life::Alive { .. }))
+            .await
+            .unwrap();
         assert_eq!(tether.pid(), Some(child.id() as i32));
         assert!(tether.death().is_none());
         drop(child.stdin.take());
         let error = tether.died().await;
-        let ChainError::ProcessDied { status, log_tail, .. } = &error else { panic!("{error}") };
+        let ChainError::ProcessDied {
+            status, log_tail, ..
+        } = &error
+        else {
+            panic!("{error}")
+        };
         assert_eq!(status, "exit code 3");
         assert_eq!(log_tail, &["listening on 127.0.0.1:99"]);
         child.wait().unwrap();

@@ -22,6 +22,8 @@ pub use part::{Origin, Part, PartKind};
 pub use progress::{Progress, SilentProgress, progress_on_stderr};
 pub use version::Version;
 
+use std::time::Instant;
+
 use cache::Cache;
 use machine::Machine;
 
@@ -93,11 +95,27 @@ fn build_missing(machine: &Machine, progress: &dyn Progress) -> Result<Parts, Se
     packages::install_missing(machine, &missing, &cache, progress)?;
     let bitcoind = match found.bitcoind {
         Some(part) => part,
-        None => bitcoind::build(machine, &lock, progress)?,
+        None => timed(progress, || bitcoind::build(machine, &lock, progress))?,
     };
     let electrs = match found.electrs {
         Some(part) => part,
-        None => electrs::build(machine, &lock, progress)?,
+        None => timed(progress, || electrs::build(machine, &lock, progress))?,
     };
     Ok(Parts { bitcoind, electrs })
+}
+
+/// Leaves a line that says what was built, where it is and how long it took.
+fn timed(
+    progress: &dyn Progress,
+    build: impl FnOnce() -> Result<Part, SetupError>,
+) -> Result<Part, SetupError> {
+    let began = Instant::now();
+    let part = build()?;
+    progress.note(&format!(
+        "built {} ({}) in {} s",
+        part.path.display(),
+        part.version,
+        began.elapsed().as_secs()
+    ));
+    Ok(part)
 }

@@ -255,9 +255,12 @@ mod tests {
     #[test]
     fn a_program_that_never_ends_is_stopped_at_its_limit() {
         let mut pid = String::new();
-        let ended = shell("echo $$; exec /bin/sleep 1000", Duration::from_millis(300))
-            .run(&mut |_, line| pid = line.to_owned())
-            .unwrap();
+        let ended = shell(
+            "echo $$; exec /usr/bin/tail -f /dev/null",
+            Duration::from_millis(300),
+        )
+        .run(&mut |_, line| pid = line.to_owned())
+        .unwrap();
         assert!(!ended.is_success());
         assert!(ended.describe().contains("did not end within"));
         assert!(!Path::new("/proc").join(pid).exists());

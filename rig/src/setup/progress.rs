@@ -69,6 +69,7 @@ impl LiveProgress {
 impl Progress for LiveProgress {
     fn step(&self, text: &str) {
         self.bar.reset();
+        self.bar.unset_length();
         self.bar.set_style(self.without_total.clone());
         self.bar.set_message("");
         self.bar.set_prefix(text.to_owned());

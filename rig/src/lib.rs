@@ -6,3 +6,4 @@ pub mod chain;
 pub mod evidence;
 pub mod oracle;
 pub mod scenario;
+pub mod setup;

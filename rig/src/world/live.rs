@@ -109,7 +109,9 @@ impl Live {
     pub(super) fn new<'a>(names: impl IntoIterator<Item = &'a String>) -> Self {
         let nodes = names.into_iter();
         Live {
-            nodes: nodes.map(|name| (name.clone(), NodeLive::unborn())).collect(),
+            nodes: nodes
+                .map(|name| (name.clone(), NodeLive::unborn()))
+                .collect(),
             ..Live::default()
         }
     }

@@ -44,7 +44,9 @@ fn is_balanced(name: &str, node: &NodeLive, peer: &str, other: &NodeLive) -> boo
         (false, false) => true,
         (true, true) => {
             let ours = node.settled_idle().and_then(|idle| idle.counters.get(peer));
-            let theirs = other.settled_idle().and_then(|idle| idle.counters.get(name));
+            let theirs = other
+                .settled_idle()
+                .and_then(|idle| idle.counters.get(name));
             match (ours, theirs) {
                 (Some(ours), Some(theirs)) => {
                     ours.sent == theirs.received && theirs.sent == ours.received
@@ -88,7 +90,9 @@ mod tests {
         fn connected() -> Self {
             let mut trace = Trace::of_two();
             trace.up("A", "B").up("B", "A");
-            trace.idle("A", 0, &[("B", 0, 0)]).idle("B", 0, &[("A", 0, 0)]);
+            trace
+                .idle("A", 0, &[("B", 0, 0)])
+                .idle("B", 0, &[("A", 0, 0)]);
             trace
         }
 
@@ -191,7 +195,10 @@ mod tests {
         trace.die("B");
         assert!(!trace.live.is_quiet(), "A still counts on the connection");
         trace.down("A", "B");
-        assert!(!trace.live.is_quiet(), "A may have something to do about it");
+        assert!(
+            !trace.live.is_quiet(),
+            "A may have something to do about it"
+        );
         trace.idle("A", 0, &[]);
         assert!(trace.live.is_quiet());
     }
@@ -199,9 +206,15 @@ mod tests {
     #[test]
     fn counters_of_the_old_connection_do_not_count_after_a_reconnect() {
         let mut trace = Trace::connected();
-        trace.idle("A", 0, &[("B", 3, 0)]).idle("B", 0, &[("A", 0, 3)]);
+        trace
+            .idle("A", 0, &[("B", 3, 0)])
+            .idle("B", 0, &[("A", 0, 3)]);
         assert!(trace.live.is_quiet());
-        trace.die("B").down("A", "B").idle("A", 0, &[]).start_again("B");
+        trace
+            .die("B")
+            .down("A", "B")
+            .idle("A", 0, &[])
+            .start_again("B");
         trace.idle("B", 0, &[]).up("A", "B").up("B", "A");
         trace.idle("A", 0, &[("B", 1, 0)]);
         assert!(!trace.live.is_quiet());
@@ -225,9 +238,15 @@ mod tests {
     #[test]
     fn a_report_of_a_life_that_is_over_changes_nothing() {
         let mut trace = Trace::connected();
-        trace.die("B").down("A", "B").idle("A", 0, &[]).start_again("B");
+        trace
+            .die("B")
+            .down("A", "B")
+            .idle("A", 0, &[])
+            .start_again("B");
         trace.idle("B", 0, &[]);
-        let late = NodeReport::Node(Report::PeerUp { peer: "A".to_owned() });
+        let late = NodeReport::Node(Report::PeerUp {
+            peer: "A".to_owned(),
+        });
         trace.live.take(99, "B", 0, &late);
         assert!(trace.live.is_quiet());
     }

@@ -7,3 +7,4 @@ pub mod evidence;
 pub mod oracle;
 pub mod scenario;
 pub mod setup;
+pub mod world;

@@ -535,7 +535,7 @@ fn all_errors_are_told_at_once_and_none_that_only_follows_from_another() {
 }
 
 #[test]
-fn a_closed_channel_carries_nothing_and_a_payment_moves_what_it_carries() {
+fn a_further_payment_is_measured_against_what_the_steps_before_it_left() {
     let again = |amount_msat: u64, from: &str, to: &str| {
         let step = format!(
             "[[act]]\ndo = \"pay\"\nid = \"q\"\nfrom = \"{from}\"\nto = \"{to}\"\n\
@@ -549,6 +549,12 @@ fn a_closed_channel_carries_nothing_and_a_payment_moves_what_it_carries() {
     assert_eq!(again(439_999_999, "A", "B"), "none");
     assert!(again(440_000_000, "A", "B").contains("A can send 439999999 msat"));
     assert_eq!(again(500_000_000, "B", "A"), "none");
+    let twice = "[[act]]\ndo = \"pay\"\nid = \"p\"\nfrom = \"A\"\nto = \"B\"\namount_msat = 1000\n\n[expect]";
+    let errors = errors_of(&change("[expect]", twice));
+    assert!(
+        errors.starts_with("bad.toml:47:6: a payment is called `p` already"),
+        "{errors}"
+    );
 }
 
 #[test]

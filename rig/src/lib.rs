@@ -6,4 +6,5 @@ pub mod chain;
 pub mod evidence;
 pub mod oracle;
 pub mod scenario;
+pub mod setup;
 pub mod world;

@@ -110,6 +110,8 @@ impl Stage {
         loop {
             match self.settle_once().await {
                 Err(Stop::Interrupted) => self.recover().await?,
+                // Ended at the beginning of the next attempt.
+                Err(Stop::NodeHeld) => {}
                 done => return done,
             }
         }
@@ -120,6 +122,8 @@ impl Stage {
         self.come_to_rest().await?;
         self.live_payments().await?;
         self.quiet().await?;
+        // One that came meanwhile would be missing among the last views.
+        self.end_holds().await?;
         self.rest = self.rest_all().await?;
         Ok(())
     }

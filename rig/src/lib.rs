@@ -2,6 +2,9 @@
 //!
 //! Data flows one way: scenario → plan → processes → trace → verdict → report.
 
+pub mod chain;
 pub mod evidence;
 pub mod oracle;
 pub mod scenario;
+pub mod setup;
+pub mod world;

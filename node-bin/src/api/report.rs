@@ -38,6 +38,9 @@ pub enum Report {
     },
     /// All inputs so far are handled, and all that follows from them is done and sent.
     Idle {
+        /// Id of the last request handled in this life, 0 before the first. Reported before the
+        /// request is answered, so that an answer is never ahead of what it caused.
+        handled: u64,
         /// Per connected peer: messages sent and received since `peer_up`. When both sides' agree
         /// for all connections, nothing is under way anywhere.
         counters: BTreeMap<String, Counters>,

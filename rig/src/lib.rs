@@ -2,6 +2,10 @@
 //!
 //! Data flows one way: scenario → plan → processes → trace → verdict → report.
 
+pub mod cli;
 pub mod evidence;
+pub mod explore;
 pub mod oracle;
+pub mod report;
+pub mod run_store;
 pub mod scenario;

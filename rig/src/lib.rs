@@ -9,3 +9,4 @@ pub mod oracle;
 pub mod report;
 pub mod run_store;
 pub mod scenario;
+pub mod setup;

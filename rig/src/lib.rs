@@ -3,6 +3,7 @@
 //! Data flows one way: scenario → plan → processes → trace → verdict → report.
 
 pub mod cli;
+pub mod chain;
 pub mod evidence;
 pub mod explore;
 pub mod oracle;
@@ -10,3 +11,4 @@ pub mod report;
 pub mod run_store;
 pub mod scenario;
 pub mod setup;
+pub mod world;

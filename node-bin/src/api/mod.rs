@@ -5,11 +5,13 @@
 //! reports on an inherited pipe. Types only; nothing here runs a node.
 
 mod config;
+mod keys;
 mod report;
 mod request;
 mod view;
 
 pub use config::{BitcoindAccess, ChainSource, NodeConfig, PeerName};
+pub use keys::{BadSeed, node_id_of_seed, seed_bytes};
 pub use report::{
     BroadcastTransaction, Counters, HtlcResolution, LogLevel, Report, UserEvent, WireMessage,
 };

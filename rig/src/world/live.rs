@@ -1,0 +1,267 @@
+//! What the trace amounts to at this moment: who lives, who is connected, how far each node has
+//! come. Derived from reports alone; never waits and never acts.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt::Write;
+
+use faults::{GateReport, NodePoint, PointId};
+use node_bin::api::{Counters, Report, UserEvent};
+
+use crate::evidence::NodeReport;
+
+/// Whether a node's process can be talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Not started yet in this case.
+    Unborn,
+    /// Started, its control socket not there yet.
+    Starting,
+    /// It has reported its first idle.
+    Running,
+    /// Killed or ended by itself, and not started again.
+    Dead,
+}
+
+/// The last report of having nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Idle {
+    pub(super) seq: u64,
+    pub(super) handled: u64,
+    pub(super) counters: BTreeMap<String, Counters>,
+}
+
+/// One side's view of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) up: bool,
+    /// The trace entry that said so.
+    pub(super) seq: u64,
+}
+
+/// One node, as its present life told.
+#[derive(Clone, Debug)]
+pub(super) struct NodeLive {
+    pub(super) life: u32,
+    pub(super) status: Status,
+    /// The whole process stands at this point.
+    pub(super) frozen: Option<PointId>,
+    /// It stands there for a hold, which may take any time.
+    pub(super) held: bool,
+    pub(super) idle: Option<Idle>,
+    /// Id of the last request sent to this life; 0 before the first.
+    pub(super) last_request: u64,
+    pub(super) links: BTreeMap<String, Link>,
+}
+
+impl NodeLive {
+    fn unborn() -> Self {
+        NodeLive {
+            life: 0,
+            status: Status::Unborn,
+            frozen: None,
+            held: false,
+            idle: None,
+            last_request: 0,
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// Whether this side counts the peer as connected.
+    pub(super) fn is_up(&self, peer: &str) -> bool {
+        self.status != Status::Dead && self.links.get(peer).is_some_and(|link| link.up)
+    }
+
+    /// The last idle, if nothing about connections was reported after it.
+    pub(super) fn settled_idle(&self) -> Option<&Idle> {
+        let idle = self.idle.as_ref()?;
+        let newest = self.links.values().map(|link| link.seq).max();
+        (newest.unwrap_or(0) < idle.seq).then_some(idle)
+    }
+
+    /// How far this life has handled its requests.
+    pub(super) fn handled(&self) -> u64 {
+        self.idle.as_ref().map_or(0, |idle| idle.handled)
+    }
+}
+
+/// A user event, from whichever life.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) node: String,
+    pub(super) event: UserEvent,
+}
+
+/// The whole world.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Live {
+    /// Number of the last trace entry.
+    pub(super) seq: u64,
+    pub(super) nodes: BTreeMap<String, NodeLive>,
+    /// User events in order of arrival.
+    pub(super) told: Vec<Told>,
+    /// Labels of the scenario's steps that have ended.
+    pub(super) steps_ended: BTreeSet<String>,
+    /// Points that were passed or stood at, in any life.
+    pub(super) reached: HashSet<NodePoint>,
+}
+
+impl Live {
+    pub(super) fn new<'a>(names: impl IntoIterator<Item = &'a String>) -> Self {
+        let nodes = names.into_iter();
+        Live {
+            nodes: nodes
+                .map(|name| (name.clone(), NodeLive::unborn()))
+                .collect(),
+            ..Live::default()
+        }
+    }
+
+    /// A new process of the node: nothing of the old one's standing holds for it.
+    pub(super) fn node_started(&mut self, name: &str, life: u32) {
+        let fresh = NodeLive {
+            life,
+            status: Status::Starting,
+            ..NodeLive::unborn()
+        };
+        self.nodes.insert(name.to_owned(), fresh);
+    }
+
+    /// The node's process is gone.
+    pub(super) fn node_died(&mut self, name: &str, life: u32) {
+        if let Some(node) = self.of_life(name, life) {
+            node.status = Status::Dead;
+            node.frozen = None;
+            node.held = false;
+        }
+    }
+
+    /// The node's state, if it is still in this life.
+    pub(super) fn of_life(&mut self, name: &str, life: u32) -> Option<&mut NodeLive> {
+        self.nodes.get_mut(name).filter(|node| node.life == life)
+    }
+
+    /// Takes in one report, which is trace entry `seq`.
+    pub(super) fn take(&mut self, seq: u64, name: &str, life: u32, report: &NodeReport) {
+        match report {
+            NodeReport::Gate(gate) => self.take_gate(name, life, gate),
+            NodeReport::Node(Report::Event { event }) => self.told.push(Told {
+                node: name.to_owned(),
+                event: event.clone(),
+            }),
+            NodeReport::Node(report) => {
+                let Some(node) = self.of_life(name, life) else {
+                    return;
+                };
+                match report {
+                    Report::PeerUp { peer } => {
+                        node.links.insert(peer.clone(), Link { up: true, seq });
+                    }
+                    Report::PeerDown { peer } => {
+                        node.links.insert(peer.clone(), Link { up: false, seq });
+                    }
+                    Report::Idle { handled, counters } => {
+                        if node.status == Status::Starting {
+                            node.status = Status::Running;
+                        }
+                        node.idle = Some(Idle {
+                            seq,
+                            handled: *handled,
+                            counters: counters.clone(),
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn take_gate(&mut self, name: &str, life: u32, gate: &GateReport) {
+        let point = match gate {
+            GateReport::Point { point, .. }
+            | GateReport::Held { point }
+            | GateReport::Failed { point } => point,
+            GateReport::Frozen { point } => {
+                if let Some(node) = self.of_life(name, life) {
+                    node.frozen = Some(point.clone());
+                }
+                point
+            }
+        };
+        self.reached.insert(NodePoint {
+            node: name.to_owned(),
+            point: point.clone(),
+        });
+    }
+
+    /// Whether a node is dead and has to be started again before work can go on.
+    pub(super) fn someone_died(&self) -> bool {
+        let mut nodes = self.nodes.values();
+        nodes.any(|node| node.status == Status::Dead)
+    }
+
+    /// Whether this life of the node is over.
+    pub(super) fn is_over(&self, name: &str, life: u32) -> bool {
+        self.nodes
+            .get(name)
+            .is_none_or(|node| node.life != life || node.status == Status::Dead)
+    }
+
+    /// Whether both sides count the connection as up.
+    pub(super) fn is_link_up(&self, one: &str, other: &str) -> bool {
+        self.side_is_up(one, other) && self.side_is_up(other, one)
+    }
+
+    /// Whether both sides count the connection as down.
+    pub(super) fn is_link_down(&self, one: &str, other: &str) -> bool {
+        !self.side_is_up(one, other) && !self.side_is_up(other, one)
+    }
+
+    /// Whether this side counts the connection as up.
+    pub(super) fn side_is_up(&self, name: &str, peer: &str) -> bool {
+        self.nodes.get(name).is_some_and(|node| node.is_up(peer))
+    }
+
+    /// The events told to this node's user, of all its lives.
+    pub(super) fn events_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a UserEvent> {
+        let told = self.told.iter().filter(move |told| told.node == name);
+        told.map(|told| &told.event)
+    }
+
+    /// Whether any node's user was told that a channel is closed.
+    pub(super) fn any_channel_closed(&self) -> bool {
+        let mut told = self.told.iter();
+        told.any(|told| matches!(told.event, UserEvent::ChannelClosed { .. }))
+    }
+
+    /// Where every node stands, a line each, for people.
+    pub(super) fn describe(&self) -> String {
+        let mut text = String::new();
+        for (name, node) in &self.nodes {
+            let _ = write!(
+                text,
+                "  {name} (life {}): {:?}, has handled request {} of {}",
+                node.life,
+                node.status,
+                node.handled(),
+                node.last_request
+            );
+            if let Some(point) = &node.frozen {
+                let _ = write!(text, ", frozen at {point}");
+            }
+            for (peer, link) in &node.links {
+                let counted = node.idle.as_ref().and_then(|idle| idle.counters.get(peer));
+                let _ = match (link.up, counted) {
+                    (false, _) => write!(text, "; {peer} is down"),
+                    (true, None) => write!(text, "; {peer} is up, not idle since"),
+                    (true, Some(counted)) => write!(
+                        text,
+                        "; {peer} is up, sent {} received {}",
+                        counted.sent, counted.received
+                    ),
+                };
+            }
+            text.push('\n');
+        }
+        text
+    }
+}

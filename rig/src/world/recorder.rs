@@ -1,0 +1,287 @@
+//! The one place where everything that happens in a case is written down, in order of arrival, and
+//! where tasks wait for it to happen. Owns the trace and its file; decides nothing.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use faults::PointId;
+use tokio::sync::watch;
+
+use super::live::Live;
+use super::rig_fault::{RigFault, Stop};
+use crate::evidence::{NodeReport, Phase, RigEntry, Source, TraceEntry};
+
+/// What ends a wait besides what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heed {
+    /// A dead node: it has to be started again first.
+    Deaths,
+    /// Only a fault of the rig.
+    FaultsOnly,
+}
+
+/// Why a bounded wait came to nothing.
+#[derive(Clone, Debug)]
+pub(super) enum WaitEnd {
+    /// What else ended it.
+    Stop(Stop),
+    /// The bound.
+    Expired,
+}
+
+pub(super) struct Recorder {
+    inner: Mutex<Inner>,
+    /// Number of changes so far; waiting tasks look again at each.
+    changed: watch::Sender<u64>,
+    began: Instant,
+}
+
+struct Inner {
+    trace: Vec<TraceEntry>,
+    live: Live,
+    file: File,
+    path: PathBuf,
+    fault: Option<RigFault>,
+    /// What was last waited for, in case the whole case runs out of time.
+    waiting_for: String,
+}
+
+impl Recorder {
+    /// Starts an empty trace in this file.
+    pub(super) fn create<'a>(
+        path: &Path,
+        names: impl IntoIterator<Item = &'a String>,
+    ) -> Result<Self, RigFault> {
+        let file = File::create(path).map_err(|error| RigFault::folder(path, &error))?;
+        Ok(Recorder {
+            inner: Mutex::new(Inner {
+                trace: Vec::new(),
+                live: Live::new(names),
+                file,
+                path: path.to_path_buf(),
+                fault: None,
+                waiting_for: "its beginning".to_owned(),
+            }),
+            changed: watch::Sender::new(0),
+            began: Instant::now(),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Consistent between any two statements.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+
+    fn add(&self, inner: &mut Inner, source: Source) -> u64 {
+        inner.live.seq += 1;
+        let entry = TraceEntry {
+            seq: inner.live.seq,
+            time_us: self.began.elapsed().as_micros() as u64,
+            source,
+        };
+        // One write a line, so that what is there can be read even after a SIGKILL of the rig.
+        let written = serde_json::to_vec(&entry)
+            .map_err(std::io::Error::from)
+            .and_then(|mut line| {
+                line.push(b'\n');
+                inner.file.write_all(&line)
+            });
+        if let Err(error) = written {
+            let fault = RigFault::folder(&inner.path, &error);
+            inner.fault.get_or_insert(fault);
+        }
+        inner.trace.push(entry);
+        inner.live.seq
+    }
+
+    /// Notes something the rig did.
+    pub(super) fn rig(&self, did: RigEntry) {
+        let mut inner = self.inner();
+        if let RigEntry::StepEnded { label } = &did {
+            inner.live.steps_ended.insert(label.clone());
+        }
+        self.add(&mut inner, Source::Rig { did });
+        drop(inner);
+        self.notify();
+    }
+
+    /// Notes that a phase begins.
+    pub(super) fn phase(&self, phase: Phase) {
+        self.rig(RigEntry::Phase { phase });
+    }
+
+    /// Notes what a node said.
+    pub(super) fn report(&self, node: &str, life: u32, report: NodeReport) {
+        let mut inner = self.inner();
+        let source = Source::Node {
+            node: node.to_owned(),
+            life,
+            report: report.clone(),
+        };
+        let seq = self.add(&mut inner, source);
+        inner.live.take(seq, node, life, &report);
+        drop(inner);
+        self.notify();
+    }
+
+    /// Notes that a node's process was started.
+    pub(super) fn started(&self, node: &str, life: u32, pid: u32) {
+        let mut inner = self.inner();
+        inner.live.node_started(node, life);
+        let node = node.to_owned();
+        let did = RigEntry::Started { node, life, pid };
+        self.add(&mut inner, Source::Rig { did });
+        drop(inner);
+        self.notify();
+    }
+
+    /// Notes that a node's process was killed on purpose.
+    pub(super) fn killed(&self, node: &str, life: u32, point: Option<PointId>) {
+        let name = node.to_owned();
+        let did = RigEntry::Killed {
+            node: name,
+            life,
+            point,
+        };
+        self.died(node, life, did);
+    }
+
+    /// Notes that a node's process ended by itself.
+    pub(super) fn exited(&self, node: &str, life: u32, status: String, last_lines: Vec<String>) {
+        let did = RigEntry::Exited {
+            node: node.to_owned(),
+            life,
+            status,
+            last_lines,
+        };
+        self.died(node, life, did);
+    }
+
+    fn died(&self, node: &str, life: u32, did: RigEntry) {
+        let mut inner = self.inner();
+        inner.live.node_died(node, life);
+        self.add(&mut inner, Source::Rig { did });
+        drop(inner);
+        self.notify();
+    }
+
+    /// Notes that a request is about to be sent: from now on the node is not quiet until it has
+    /// handled it.
+    pub(super) fn request_sent(&self, node: &str, life: u32, id: u64) {
+        if let Some(node) = self.inner().live.of_life(node, life) {
+            node.last_request = node.last_request.max(id);
+        }
+    }
+
+    /// Notes that a frozen process is held for as long as its condition takes.
+    pub(super) fn held(&self, node: &str, life: u32) {
+        if let Some(node) = self.inner().live.of_life(node, life) {
+            node.held = true;
+        }
+        self.notify();
+    }
+
+    /// Notes that a frozen process goes on.
+    pub(super) fn thawed(&self, node: &str, life: u32) {
+        if let Some(node) = self.inner().live.of_life(node, life) {
+            node.frozen = None;
+            node.held = false;
+        }
+        self.notify();
+    }
+
+    /// Notes that the rig is at fault; the first such counts. Everybody who waits is told.
+    pub(super) fn fault(&self, fault: RigFault) {
+        self.inner().fault.get_or_insert(fault);
+        self.notify();
+    }
+
+    /// Looks at the present state.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Live) -> T) -> T {
+        look(&self.inner().live)
+    }
+
+    /// The trace so far.
+    pub(super) fn trace(&self) -> Vec<TraceEntry> {
+        self.inner().trace.clone()
+    }
+
+    /// Microseconds since the case began.
+    pub(super) fn elapsed_us(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
+    /// What was last waited for.
+    pub(super) fn waiting_for(&self) -> String {
+        self.inner().waiting_for.clone()
+    }
+
+    /// The fault of the rig, if there is one.
+    pub(super) fn fault_so_far(&self) -> Option<RigFault> {
+        self.inner().fault.clone()
+    }
+
+    /// Waits until `seen` sees what it wants. It is asked again at every change, and only then.
+    pub(super) async fn try_wait<T>(
+        &self,
+        bound: Duration,
+        what: &str,
+        heed: Heed,
+        mut seen: impl FnMut(&Live) -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        let mut changes = self.changed.subscribe();
+        let deadline = tokio::time::Instant::now() + bound;
+        if heed == Heed::Deaths {
+            what.clone_into(&mut self.inner().waiting_for);
+        }
+        loop {
+            changes.borrow_and_update();
+            {
+                let inner = self.inner();
+                if let Some(fault) = &inner.fault {
+                    return Err(WaitEnd::Stop(Stop::Fault(fault.clone())));
+                }
+                if heed == Heed::Deaths && inner.live.someone_died() {
+                    return Err(WaitEnd::Stop(Stop::Interrupted));
+                }
+                if let Some(found) = seen(&inner.live) {
+                    return Ok(found);
+                }
+            }
+            // The sender is a field of `self`, so the change always comes.
+            if tokio::time::timeout_at(deadline, changes.changed())
+                .await
+                .is_err()
+            {
+                return Err(WaitEnd::Expired);
+            }
+        }
+    }
+
+    /// As [`Recorder::try_wait`]; running out of time is a fault of the rig that says what was
+    /// missing and where every node stood.
+    pub(super) async fn wait<T>(
+        &self,
+        bound: Duration,
+        what: &str,
+        heed: Heed,
+        seen: impl FnMut(&Live) -> Option<T>,
+    ) -> Result<T, Stop> {
+        match self.try_wait(bound, what, heed, seen).await {
+            Ok(found) => Ok(found),
+            Err(WaitEnd::Stop(stop)) => Err(stop),
+            Err(WaitEnd::Expired) => Err(Stop::Fault(RigFault::NothingCame {
+                missing: what.to_owned(),
+                waited_ms: bound.as_millis() as u64,
+                standing: self.look(Live::describe),
+            })),
+        }
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! Data flows one way: scenario → plan → processes → trace → verdict → report.
 
-pub mod cli;
 pub mod chain;
+pub mod cli;
 pub mod evidence;
 pub mod explore;
 pub mod oracle;

@@ -8,6 +8,7 @@ mod environment;
 mod error;
 mod exit;
 mod progress;
+mod real;
 mod rig_log;
 mod session;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use console::Console;
 
 pub use environment::{Bench, Environment, ListedScenario};
 pub use error::CommandError;
+pub use real::RealEnvironment;
 pub use exit::{
     EXIT_FAIL, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_PASS, EXIT_RIG_FAULT, EXIT_SET_UP, EXIT_USAGE,
 };

@@ -149,7 +149,8 @@ mod armed {
     }
 
     /// Passes a crash point on a thread of its own, where a hold stops that thread only.
-    pub fn point_on_own_thread(name: &str, role: &dyn Display) -> Outcome {
+    /// `on_held` is called once if it is held, before it waits.
+    pub fn point_on_own_thread(name: &str, role: &dyn Display, on_held: impl FnOnce()) -> Outcome {
         match hit(name, role) {
             None | Some((_, None)) => Outcome::Continue,
             Some((point, Some(Response::Fail))) => {
@@ -158,6 +159,7 @@ mod armed {
             }
             Some((point, Some(Response::Freeze))) => freeze(point),
             Some((point, Some(Response::Hold))) => {
+                on_held();
                 emit(&GateReport::Held {
                     point: point.clone(),
                 });
@@ -228,7 +230,11 @@ mod absent {
 
     /// Goes on: this build has no points.
     #[inline(always)]
-    pub fn point_on_own_thread(_name: &str, _role: &dyn Display) -> Outcome {
+    pub fn point_on_own_thread(
+        _name: &str,
+        _role: &dyn Display,
+        _on_held: impl FnOnce(),
+    ) -> Outcome {
         Outcome::Continue
     }
 }

@@ -1,1 +1,29 @@
-fn main() {}
+//! `deadbolt-node stock CONFIG`: a node program by itself, without the rig.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A node program of deadbolt. CONTROL.md tells how it is configured and commanded.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Subcommand)]
+enum Kind {
+    /// Unmodified LDK.
+    Stock {
+        /// The configuration, a JSON file.
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().kind {
+        Kind::Stock { config } => node_bin::stock::main(&config),
+    }
+}

@@ -17,5 +17,6 @@ pub fn seed_bytes(seed: &str) -> Result<[u8; 32], BadSeed> {
 /// The node id that every node program derives from this seed: LDK's `KeysManager` derivation.
 pub fn node_id_of_seed(seed: &str) -> Result<PublicKey, BadSeed> {
     let keys = KeysManager::new(&seed_bytes(seed)?, 0, 0, true);
-    keys.get_node_id(Recipient::Node).map_err(|()| BadSeed(seed.to_owned()))
+    keys.get_node_id(Recipient::Node)
+        .map_err(|()| BadSeed(seed.to_owned()))
 }

@@ -1,4 +1,4 @@
-//! A connection to electrs: JSON lines over TCP, requests pipelined, block notices kept as the
+//! A connection to electrs: JSON lines over TCP, requests batched, block notices kept as the
 //! latest tip. Only what the rig reads back as evidence; it never broadcasts.
 
 use std::time::Duration;
@@ -8,20 +8,18 @@ use bitcoin::{BlockHash, Script, Txid};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::error::{ChainError, ProcessName};
 
-/// Requests on their way at once: few enough that neither side's socket buffers fill up.
-const PIPELINE_DEPTH: usize = 100;
+/// Requests in one batch, which electrs answers with one line.
+const BATCH_SIZE: usize = 200;
 
 /// electrs scans its index for each history; a hundred of them take well under a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A subscribed connection. After an error or a cancelled request it must not be used again.
 pub(super) struct Electrum {
-    lines: Lines<BufReader<OwnedReadHalf>>,
-    writer: OwnedWriteHalf,
+    lines: Lines<BufReader<TcpStream>>,
     next_id: u64,
     tip: (u32, BlockHash),
 }
@@ -36,12 +34,10 @@ impl Electrum {
         stream
             .set_nodelay(true)
             .map_err(|error| lost("connect", &error))?;
-        let (reader, writer) = stream.into_split();
-        let lines = BufReader::new(reader).lines();
+        let lines = BufReader::new(stream).lines();
         let tip = (0, BlockHash::all_zeros());
         let mut electrum = Self {
             lines,
-            writer,
             next_id: 0,
             tip,
         };
@@ -70,6 +66,11 @@ impl Electrum {
                 return Ok(self.tip);
             }
         }
+    }
+
+    /// A question without content, to see whether electrs is there.
+    pub(super) async fn ping(&mut self) -> Result<(), ChainError> {
+        self.request("server.ping", vec![json!([])]).await.map(drop)
     }
 
     /// Confirmed and unconfirmed transactions that touch each script, in the scripts' order.
@@ -107,9 +108,8 @@ impl Electrum {
         params: Vec<Value>,
     ) -> Result<Vec<Value>, ChainError> {
         let mut results = Vec::with_capacity(params.len());
-        for chunk in params.chunks(PIPELINE_DEPTH) {
-            let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.pipeline(method, chunk));
-            match answered.await {
+        for chunk in params.chunks(BATCH_SIZE) {
+            match tokio::time::timeout(ANSWER_TIMEOUT, self.batch(method, chunk)).await {
                 Ok(answers) => results.extend(answers?),
                 Err(_) => {
                     return Err(ChainError::NotAnswering {
@@ -123,45 +123,57 @@ impl Electrum {
         Ok(results)
     }
 
-    async fn pipeline(&mut self, method: &str, params: &[Value]) -> Result<Vec<Value>, ChainError> {
+    async fn batch(&mut self, method: &str, params: &[Value]) -> Result<Vec<Value>, ChainError> {
         let first_id = self.next_id;
-        let mut text = String::new();
-        for params in params {
-            let request = json!({
-                "jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params,
-            });
-            text.push_str(&request.to_string());
-            text.push('\n');
-            self.next_id += 1;
-        }
-        self.writer
-            .write_all(text.as_bytes())
+        self.next_id += params.len() as u64;
+        let requests: Vec<Value> = (first_id..)
+            .zip(params)
+            .map(|(id, params)| {
+                json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+            })
+            .collect();
+        let line = format!("{}\n", Value::Array(requests));
+        let stream = self.lines.get_mut().get_mut();
+        stream
+            .write_all(line.as_bytes())
             .await
             .map_err(|error| lost(method, &error))?;
         let mut results: Vec<Option<Value>> = vec![None; params.len()];
         let mut missing = params.len();
         while missing > 0 {
-            let mut message = self.read(method).await?;
+            let message = self.read(method).await?;
             if self.note_tip(&message)? {
                 continue;
             }
-            if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
-                let (method, message) = (method.to_owned(), error.to_string());
-                return Err(ChainError::Electrum { method, message });
-            }
-            let index = message["id"]
-                .as_u64()
-                .and_then(|id| id.checked_sub(first_id));
-            let slot = index.and_then(|index| results.get_mut(usize::try_from(index).ok()?));
-            if let Some(slot @ None) = slot {
-                *slot = Some(message["result"].take());
-                missing -= 1;
+            let answers = match message {
+                Value::Array(answers) => answers,
+                single => vec![single],
+            };
+            for mut answer in answers {
+                if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
+                    let (method, message) = (method.to_owned(), error.to_string());
+                    return Err(ChainError::Electrum { method, message });
+                }
+                let index = answer["id"]
+                    .as_u64()
+                    .and_then(|id| id.checked_sub(first_id));
+                let slot = index.and_then(|index| results.get_mut(usize::try_from(index).ok()?));
+                if let Some(slot @ None) = slot {
+                    *slot = Some(answer["result"].take());
+                    missing -= 1;
+                }
             }
         }
         Ok(results.into_iter().flatten().collect())
     }
 
     async fn read(&mut self, doing: &str) -> Result<Value, ChainError> {
+        // electrs holds a message back until the one before is acknowledged, which the kernel
+        // does 40 ms late unless told otherwise before every read.
+        let stream = self.lines.get_ref().get_ref();
+        stream
+            .set_quickack(true)
+            .map_err(|error| lost(doing, &error))?;
         let line = self
             .lines
             .next_line()
@@ -242,32 +254,25 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             let (reader, mut writer) = stream.split();
             let mut lines = BufReader::new(reader).lines();
-            let mut ids = Vec::new();
-            let mut send = String::new();
             for answer in [json!(["electrs", "1.4"]), json!({"height": 7, "hex": &hex})] {
                 let request: Value =
                     serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-                let answer = json!({"id": request["id"], "result": answer});
+                let answer = json!([{"id": request[0]["id"], "result": answer}]);
                 writer
                     .write_all(format!("{answer}\n").as_bytes())
                     .await
                     .unwrap();
             }
-            for _ in 0..2 {
-                let request: Value =
-                    serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-                ids.push(request["id"].clone());
-            }
+            let request: Value =
+                serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
             let notice = json!({"method": "blockchain.headers.subscribe",
                 "params": [{"height": 8, "hex": &hex}]});
             let entry = json!([{"tx_hash": Txid::all_zeros(), "height": 3}]);
-            for message in [
-                json!({"id": ids[1], "result": []}),
-                notice,
-                json!({"id": ids[0], "result": entry}),
-            ] {
-                send.push_str(&format!("{message}\n"));
-            }
+            let answers = json!([
+                {"id": request[1]["id"], "result": []},
+                {"id": request[0]["id"], "result": entry},
+            ]);
+            let send = format!("{notice}\n{answers}\n");
             writer.write_all(send.as_bytes()).await.unwrap();
         };
         let client = async {

@@ -169,7 +169,7 @@ impl ChainError {
         }
     }
 
-    /// A failed file operation of ours, told apart when the disk is full.
+    /// A failed file operation of the rig's own.
     pub(super) fn from_io(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::Folder {
             path: path.to_path_buf(),

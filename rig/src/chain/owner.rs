@@ -92,8 +92,8 @@ pub(super) fn run(
             }
             owner
         }
-        Err(error) => {
-            let _ = launched.send(Err(error));
+        Err(failed) => {
+            let _ = launched.send(Err(failed.error.clone()));
             return;
         }
     };
@@ -102,21 +102,60 @@ pub(super) fn run(
     }
 }
 
+/// A launch that failed. bitcoind, if it runs, is kept until the reason has been told: else its
+/// end would look like the reason.
+struct FailedLaunch {
+    error: ChainError,
+    _bitcoind: Option<Box<BitcoinD>>,
+}
+
+impl From<ChainError> for FailedLaunch {
+    fn from(error: ChainError) -> Self {
+        Self {
+            error,
+            _bitcoind: None,
+        }
+    }
+}
+
 impl Owner {
-    fn launch(plan: &LaunchPlan) -> Result<(Self, Addresses), ChainError> {
+    fn launch(plan: &LaunchPlan) -> Result<(Self, Addresses), FailedLaunch> {
         let scratch = Scratch::create(&plan.work_dir)?;
         let bitcoind = launch_bitcoind(plan, &scratch)?;
+        match Self::launch_upon(&bitcoind, plan, &scratch) {
+            Ok((electrsd, rpc, coins, addresses)) => {
+                let owner = Self {
+                    _electrsd: electrsd,
+                    _bitcoind: bitcoind,
+                    rpc,
+                    coins,
+                    _scratch: scratch,
+                };
+                Ok((owner, addresses))
+            }
+            Err(error) => Err(FailedLaunch {
+                error,
+                _bitcoind: Some(Box::new(bitcoind)),
+            }),
+        }
+    }
+
+    /// Everything after bitcoind has started.
+    fn launch_upon(
+        bitcoind: &BitcoinD,
+        plan: &LaunchPlan,
+        scratch: &Scratch,
+    ) -> Result<(ElectrsD, Rpc, Coins, Addresses), ChainError> {
         let rpc = Rpc::new(&bitcoind.params)?;
         let mut coins = Coins::new()?;
         // Before electrs starts: it stays idle while bitcoind is in initial block download.
-        let hashes: Vec<BlockHash> = rpc.call(
-            "generatetoaddress",
-            &[json!(FIRST_BLOCKS), json!(coins.address().to_string())],
-        )?;
+        let to = coins.address().to_string();
+        let hashes: Vec<BlockHash> =
+            rpc.call("generatetoaddress", &[json!(FIRST_BLOCKS), json!(to)])?;
         for (height, block) in (1..).zip(fetch_blocks(&rpc, &hashes)?) {
             coins.add_coinbase(&block, height);
         }
-        let electrsd = launch_electrs(plan, &scratch, &bitcoind)?;
+        let electrsd = launch_electrs(plan, scratch, bitcoind)?;
         let (rpc_user, rpc_password) = cookie(&bitcoind.params)?;
         let p2p = bitcoind
             .params
@@ -133,14 +172,7 @@ impl Owner {
             p2p,
             electrum: electrsd.electrum_url.replace("0.0.0.0:", "127.0.0.1:"),
         };
-        let owner = Self {
-            _electrsd: electrsd,
-            _bitcoind: bitcoind,
-            rpc,
-            coins,
-            _scratch: scratch,
-        };
-        Ok((owner, addresses))
+        Ok((electrsd, rpc, coins, addresses))
     }
 
     /// Builds, signs and broadcasts a payment from the rig's coins. A coin that a reorg has taken

@@ -254,10 +254,23 @@ impl ChainPair {
                 });
             }
             self.electrs.signal(Signal::SIGUSR1);
-            match tokio::time::timeout(TRIGGER_SLICE, electrum.next_tip()).await {
-                Ok(Err(error)) => return Err(self.explained(error).await),
-                Ok(Ok(_)) | Err(_) => {}
+            let notice = tokio::time::timeout(TRIGGER_SLICE, electrum.next_tip()).await;
+            if let Ok(Err(error)) = notice {
+                return Err(self.explained(error).await);
             }
+        }
+    }
+
+    /// Asks electrs for a sign of life.
+    pub(super) async fn electrs_answers(&self) -> Result<(), ChainError> {
+        let mut guard = self.electrum.lock().await;
+        let mut electrum = self.connected(guard.take()).await?;
+        match electrum.ping().await {
+            Ok(()) => {
+                *guard = Some(electrum);
+                Ok(())
+            }
+            Err(error) => Err(self.explained(error).await),
         }
     }
 
@@ -445,11 +458,17 @@ async fn await_launch(
         }
     };
     match tokio::time::timeout(START_TIMEOUT, launched).await {
-        // The launcher of electrs retries by itself and tells little: its last words tell more.
-        Ok(Err(error @ ChainError::NotStarted { .. })) => Err(bitcoind
-            .death()
-            .or_else(|| electrs.death())
-            .unwrap_or(error)),
+        // The launchers tell little; the last words of the process tell more.
+        Ok(Err(ChainError::NotStarted { what, message })) => {
+            let tether = if what == ProcessName::Electrs {
+                electrs
+            } else {
+                bitcoind
+            };
+            Err(tether
+                .death()
+                .unwrap_or(ChainError::NotStarted { what, message }))
+        }
         Ok(outcome) => outcome,
         Err(_) => {
             let what = match bitcoind.pid().is_some() && electrs.pid().is_some() {

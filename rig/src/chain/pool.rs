@@ -13,6 +13,9 @@ use tokio::task::JoinHandle;
 use super::error::{ChainError, ProcessName};
 use super::pair::ChainPair;
 
+/// How many pairs may turn out dead before a lease fails.
+const DEAD_PAIRS_TOLERATED: u32 = 3;
+
 /// When pairs are replaced, in blocks mined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
@@ -108,23 +111,28 @@ impl ChainPool {
                 what: ProcessName::Bitcoind,
                 doing: "lease".to_owned(),
             })?;
+        let mut dead_pairs = 0;
         loop {
             let aged = self.next().await?;
-            if aged.pair.is_damaged() {
-                continue; // died on the shelf
+            match start_clean(&aged.pair).await {
+                Ok(()) => {
+                    return Ok(Lease {
+                        aged: Some(aged),
+                        damaged: AtomicBool::new(false),
+                        shared: Arc::clone(&self.shared),
+                        _permit: permit,
+                    });
+                }
+                Err(error) => {
+                    // One that died on the shelf is replaced; dying again and again is a fault.
+                    let died = aged.pair.is_damaged();
+                    self.shared.take_back(aged, true);
+                    dead_pairs += 1;
+                    if !died || dead_pairs >= DEAD_PAIRS_TOLERATED {
+                        return Err(error);
+                    }
+                }
             }
-            // Built before the clean-up: if that fails or is cancelled, the pair goes back.
-            let lease = Lease {
-                aged: Some(aged),
-                damaged: AtomicBool::new(false),
-                shared: Arc::clone(&self.shared),
-                _permit: permit,
-            };
-            if let Err(error) = lease.start_clean().await {
-                lease.mark_damaged();
-                return Err(error);
-            }
-            return Ok(lease);
         }
     }
 
@@ -199,14 +207,16 @@ impl Lease {
     pub fn mark_damaged(&self) {
         self.damaged.store(true, Ordering::Relaxed);
     }
+}
 
-    /// A case before may have left transactions behind.
-    async fn start_clean(&self) -> Result<(), ChainError> {
-        if !self.mempool().await?.is_empty() {
-            self.mine(1).await?;
-        }
-        self.electrs_synced().await.map(drop)
+/// A case before may have left transactions behind, and a process may have died since: every
+/// pair is spoken to before it is handed out.
+async fn start_clean(pair: &ChainPair) -> Result<(), ChainError> {
+    if !pair.mempool().await?.is_empty() {
+        pair.mine(1).await?;
     }
+    pair.electrs_answers().await?;
+    pair.electrs_synced().await.map(drop)
 }
 
 impl Deref for Lease {

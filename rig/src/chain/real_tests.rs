@@ -191,11 +191,9 @@ async fn a_killed_electrs_is_reported_as_died() {
     assert!(pair.histories(&[script(1)]).await.is_err());
 }
 
-#[tokio::test]
-async fn a_program_that_dies_at_start_is_reported_at_once_with_its_words() {
-    let folder = folder();
-    let (_, electrs) = parts();
-    let program = folder.path().join("broken-bitcoind");
+/// A program that says why it cannot run, and ends.
+fn broken_program(folder: &TempDir) -> PathBuf {
+    let program = folder.path().join("broken");
     std::fs::write(
         &program,
         "#!/bin/sh\necho 'cannot run on this machine'\nexit 1\n",
@@ -203,20 +201,38 @@ async fn a_program_that_dies_at_start_is_reported_at_once_with_its_words() {
     .unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(&program, mode).unwrap();
-    let started = Instant::now();
-    let error = ChainPair::start(&program, &electrs, folder.path())
-        .await
-        .err()
-        .unwrap();
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
-    assert!(
-        error.to_string().contains("cannot run on this machine"),
-        "{error}"
-    );
+    program
+}
+
+#[tokio::test]
+async fn a_program_that_dies_at_start_is_reported_soon_with_its_words() {
+    let folder = folder();
+    let (bitcoind, electrs) = parts();
+    let broken = broken_program(&folder);
+    let pairs = [
+        (&broken, &electrs, ProcessName::Bitcoind),
+        (&bitcoind, &broken, ProcessName::Electrs),
+    ];
+    for (bitcoind, electrs, culprit) in pairs {
+        let started = Instant::now();
+        let error = ChainPair::start(bitcoind, electrs, folder.path())
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            started.elapsed()
+        );
+        let ChainError::ProcessDied { what, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(*what, culprit);
+        assert!(
+            error.to_string().contains("cannot run on this machine"),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -389,50 +405,4 @@ fn end_of(pid: i32) -> AsyncFd<OwnedFd> {
     let owned = unsafe { OwnedFd::from_raw_fd(fd as i32) };
     // SAFETY: the descriptor is owned by the returned value and stays open as long as it.
     unsafe { AsyncFd::register_with_interest(owned, Interest::READABLE) }.unwrap()
-}
-
-#[tokio::test]
-async fn timings() {
-    let folder = folder();
-    let started = Instant::now();
-    let pair = pair(&folder).await;
-    println!("TIME start {:?}", started.elapsed());
-    for round in 0..3 {
-        let scripts: Vec<_> = (0..20).map(|n| script(100 + n + round * 20)).collect();
-        let outputs: Vec<_> = scripts
-            .iter()
-            .map(|s| (s.clone(), Amount::from_sat(100_000)))
-            .collect();
-        let t = Instant::now();
-        pair.fund(&outputs).await.unwrap();
-        println!("TIME fund(20 outputs) {:?}", t.elapsed());
-        let t = Instant::now();
-        pair.mine(6).await.unwrap();
-        println!("TIME mine(6) {:?}", t.elapsed());
-        let t = Instant::now();
-        pair.electrs_synced().await.unwrap();
-        println!("TIME electrs_synced after 6 {:?}", t.elapsed());
-        let t = Instant::now();
-        pair.mine(150).await.unwrap();
-        println!("TIME mine(150) {:?}", t.elapsed());
-        let t = Instant::now();
-        pair.electrs_synced().await.unwrap();
-        println!("TIME electrs_synced after 150 {:?}", t.elapsed());
-        let t = Instant::now();
-        pair.histories(&scripts).await.unwrap();
-        println!("TIME histories(20) {:?}", t.elapsed());
-        let t = Instant::now();
-        pair.tip().await.unwrap();
-        println!("TIME tip {:?}", t.elapsed());
-        let t = Instant::now();
-        pair.mine_empty(20).await.unwrap();
-        println!("TIME mine_empty(20) {:?}", t.elapsed());
-        let t = Instant::now();
-        let h = pair.tip().await.unwrap().height;
-        pair.blocks(h - 149..=h).await.unwrap();
-        println!("TIME blocks(150) {:?}", t.elapsed());
-    }
-    let t = Instant::now();
-    drop(pair);
-    println!("TIME drop {:?}", t.elapsed());
 }

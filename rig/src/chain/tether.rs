@@ -9,7 +9,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -39,7 +38,6 @@ pub(super) struct Tether {
     pipe: PathBuf,
     life: watch::Receiver<Life>,
     births: File,
-    watcher: Option<JoinHandle<()>>,
 }
 
 impl Tether {
@@ -71,7 +69,7 @@ impl Tether {
         let reader = births
             .try_clone()
             .map_err(|error| ChainError::from_io(&pipe, &error))?;
-        let watcher = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name(format!("{what}-watch"))
             .spawn(move || watch_lives(reader, &sender))
             .map_err(|error| not_started(what, &error))?;
@@ -82,7 +80,6 @@ impl Tether {
             pipe,
             life,
             births,
-            watcher: Some(watcher),
         })
     }
 
@@ -159,12 +156,8 @@ impl Drop for Tether {
         // No signal from here on: the launcher may have reaped the process, its pid may be anew.
         let _ = fs::remove_file(&self.script);
         let _ = fs::remove_file(&self.pipe);
-        let told = self.births.write_all(b"end\n").is_ok();
-        if let Some(watcher) = self.watcher.take()
-            && told
-        {
-            let _ = watcher.join();
-        }
+        // Ends the watcher, once a process it still waits for is dead.
+        let _ = self.births.write_all(b"end\n");
     }
 }
 

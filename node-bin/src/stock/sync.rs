@@ -1,0 +1,220 @@
+//! Following the chain: blocks from bitcoind, or transactions from electrs. Owns how far every part
+//! has come; what a block means is LDK's to say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bitcoin::block::Header;
+use bitcoin::{Block, BlockHash, Txid};
+use faults::gate;
+use lightning::chain::transaction::TransactionData;
+use lightning::chain::{BestBlock, Confirm, Listen};
+use lightning_transaction_sync::ElectrumSyncClient;
+
+use super::logger::NodeLogger;
+use super::names::Names;
+use super::rpc::{Bitcoind, RpcError};
+
+/// The chain could not be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// bitcoind.
+    #[error(transparent)]
+    Bitcoind(#[from] RpcError),
+    /// electrs.
+    #[error("electrs: {0}; see whether it runs and has caught up with bitcoind")]
+    Electrs(String),
+    /// What follows from a block could not be stored.
+    #[error(transparent)]
+    Work(#[from] super::writer::ManagerNotWritten),
+}
+
+/// The node's view of the chain.
+pub struct ChainSync {
+    pub(super) bitcoind: Arc<Bitcoind>,
+    pub(super) electrs: Option<Arc<ElectrumSyncClient<Arc<NodeLogger>>>>,
+    pub(super) base: BestBlock,
+    pub(super) names: Arc<Names>,
+    best: Mutex<BestBlock>,
+}
+
+/// Something that follows the chain, and how far it has come.
+pub struct Follower<'a> {
+    /// Its last block.
+    pub best: BestBlock,
+    /// It.
+    pub listener: &'a dyn Listen,
+}
+
+impl ChainSync {
+    /// Has seen nothing after the base block.
+    pub fn new(
+        bitcoind: Arc<Bitcoind>,
+        electrs: Option<Arc<ElectrumSyncClient<Arc<NodeLogger>>>>,
+        base: BestBlock,
+        names: Arc<Names>,
+    ) -> Self {
+        ChainSync {
+            bitcoind,
+            electrs,
+            base,
+            names,
+            best: Mutex::new(base),
+        }
+    }
+
+    /// The last block that everything has seen.
+    pub fn best(&self) -> BestBlock {
+        *self.best.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_best(&self, best: BestBlock) {
+        *self.best.lock().unwrap_or_else(PoisonError::into_inner) = best;
+    }
+
+    /// The last block of the active chain at or below this one.
+    fn fork_point(&self, block: BestBlock) -> Result<BestBlock, SyncError> {
+        let mut at = block;
+        loop {
+            let header = self.bitcoind.header(&at.block_hash)?;
+            match header.previous {
+                Some(previous) if header.confirmations < 0 => {
+                    at = BestBlock::new(previous, header.height - 1);
+                }
+                _ => return Ok(at),
+            }
+        }
+    }
+
+    fn role(&self, height: u32) -> String {
+        format!("+{}", i64::from(height) - i64::from(self.base.height))
+    }
+
+    /// Brings every follower to bitcoind's tip, each from where it stands, block by block; `after`
+    /// runs once per block, inside the block's crash points.
+    pub fn follow(
+        &self,
+        followers: &mut [Follower<'_>],
+        begin: &dyn Fn(String),
+        after: &dyn Fn() -> Result<(), SyncError>,
+    ) -> Result<BestBlock, SyncError> {
+        for follower in followers.iter_mut() {
+            let fork = self.fork_point(follower.best)?;
+            if fork != follower.best {
+                begin(format!(
+                    "block_disconnected {}",
+                    self.role(follower.best.height)
+                ));
+                let role = self.role(follower.best.height);
+                let _ = gate::point("block.disconnected.before", &role);
+                follower.listener.blocks_disconnected(fork);
+                follower.best = fork;
+                after()?;
+                let _ = gate::point("block.disconnected.after", &role);
+            }
+        }
+        let tip = self.bitcoind.height()?;
+        let lowest = followers
+            .iter()
+            .map(|follower| follower.best.height)
+            .min()
+            .unwrap_or(tip);
+        if lowest < tip {
+            for (height, block) in self.bitcoind.blocks(lowest + 1, tip)? {
+                self.connect(followers, &block, height, begin, after)?;
+            }
+        }
+        let best = followers
+            .iter()
+            .map(|follower| follower.best)
+            .next()
+            .unwrap_or(self.best());
+        self.set_best(best);
+        Ok(best)
+    }
+
+    fn connect(
+        &self,
+        followers: &mut [Follower<'_>],
+        block: &Block,
+        height: u32,
+        begin: &dyn Fn(String),
+        after: &dyn Fn() -> Result<(), SyncError>,
+    ) -> Result<(), SyncError> {
+        let role = self.role(height);
+        begin(format!("block {role}"));
+        for transaction in block.txdata.iter().skip(1) {
+            self.names.transaction(transaction);
+        }
+        let _ = gate::point("block.connected.before", &role);
+        for follower in followers
+            .iter_mut()
+            .filter(|follower| follower.best.height + 1 == height)
+        {
+            follower.listener.block_connected(block, height);
+            follower.best = BestBlock::new(block.block_hash(), height);
+        }
+        after()?;
+        let _ = gate::point("block.connected.after", &role);
+        Ok(())
+    }
+
+    /// Lets these parts follow electrs; the wallet is fed with bitcoind's blocks besides.
+    pub fn follow_electrs(
+        &self,
+        confirmables: Vec<&(dyn Confirm + Sync + Send)>,
+    ) -> Result<(), SyncError> {
+        let Some(electrs) = &self.electrs else {
+            return Ok(());
+        };
+        let pointed = PointConfirm {
+            chain: self,
+            parts: confirmables,
+        };
+        electrs
+            .sync(vec![&pointed])
+            .map_err(|error| SyncError::Electrs(error.to_string()))
+    }
+}
+
+/// All parts that follow electrs, as one, with crash points around each new best block.
+struct PointConfirm<'a> {
+    chain: &'a ChainSync,
+    parts: Vec<&'a (dyn Confirm + Sync + Send)>,
+}
+
+impl Confirm for PointConfirm<'_> {
+    fn transactions_confirmed(&self, header: &Header, txdata: &TransactionData, height: u32) {
+        for (_, transaction) in txdata {
+            self.chain.names.transaction(transaction);
+        }
+        for part in &self.parts {
+            part.transactions_confirmed(header, txdata, height);
+        }
+    }
+
+    fn transaction_unconfirmed(&self, txid: &Txid) {
+        for part in &self.parts {
+            part.transaction_unconfirmed(txid);
+        }
+    }
+
+    fn best_block_updated(&self, header: &Header, height: u32) {
+        let role = self.chain.role(height);
+        let _ = gate::point("block.connected.before", &role);
+        for part in &self.parts {
+            part.best_block_updated(header, height);
+        }
+        let _ = gate::point("block.connected.after", &role);
+    }
+
+    fn get_relevant_txids(&self) -> Vec<(Txid, u32, Option<BlockHash>)> {
+        let mut txids: Vec<_> = self
+            .parts
+            .iter()
+            .flat_map(|part| part.get_relevant_txids())
+            .collect();
+        txids.sort_unstable();
+        txids.dedup();
+        txids
+    }
+}

@@ -7,7 +7,7 @@ use rig::cli::{self, NodeMains, RealEnvironment};
 
 fn main() -> ExitCode {
     let nodes = NodeMains {
-        stock: not_in_this_build,
+        stock: node_bin::stock::main,
         unified: not_in_this_build,
     };
     cli::main(nodes, RealEnvironment::here())

@@ -28,11 +28,7 @@ impl Console {
 
     /// Two others, for tests.
     #[cfg(test)]
-    pub fn captured(
-        json: bool,
-        out: Box<dyn Write + Send>,
-        err: Box<dyn Write + Send>,
-    ) -> Console {
+    pub fn captured(json: bool, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Console {
         Console {
             json,
             terminal: false,

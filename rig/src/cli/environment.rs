@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::CommandError;
@@ -23,16 +23,14 @@ pub struct ListedScenario {
 pub struct Bench<R> {
     /// Runs a case.
     pub runner: Arc<R>,
-    /// The parts, with version and origin.
-    pub parts: BTreeMap<String, String>,
-    /// Where running cases keep their files.
-    pub scratch: Option<PathBuf>,
 }
 
 /// The world outside.
 pub trait Environment: Send + Sync {
     /// Runs a case.
     type Runner: RunCase;
+    /// bitcoind and electrs, found.
+    type Parts: Send;
 
     /// Where runs are saved unless the command line says otherwise.
     fn default_logs(&self) -> PathBuf;
@@ -49,17 +47,28 @@ pub trait Environment: Send + Sync {
     /// Their folder cannot be read.
     fn scenarios(&self) -> Result<Vec<ListedScenario>, CommandError>;
 
-    /// Finds or builds the parts and starts what `workers` cases at once need.
+    /// Finds the parts, or builds them.
+    ///
+    /// # Errors
+    /// They are missing and cannot be built.
+    fn parts(&self) -> impl Future<Output = Result<Self::Parts, CommandError>> + Send;
+
+    /// Each part with its version and origin.
+    fn describe(&self, parts: &Self::Parts) -> BTreeMap<String, String>;
+
+    /// Starts what `workers` cases at once need; the parts log into the run's folder.
+    ///
+    /// # Errors
+    /// The machine refuses.
     fn start(
         &self,
+        parts: Self::Parts,
         workers: usize,
-    ) -> impl Future<Output = Result<Bench<Self::Runner>, CommandError>> + Send;
+        run: &Path,
+    ) -> Result<Bench<Self::Runner>, CommandError>;
 
     /// The oracles.
     fn judge(&self) -> Judge;
-
-    /// Finds or builds the parts and says which they are.
-    fn setup(&self) -> impl Future<Output = Result<String, CommandError>> + Send;
 
     /// What is there, and the exit code that says whether it is all.
     fn doctor(&self) -> impl Future<Output = Result<(String, u8), CommandError>> + Send;

@@ -26,10 +26,10 @@ use console::Console;
 
 pub use environment::{Bench, Environment, ListedScenario};
 pub use error::CommandError;
-pub use real::RealEnvironment;
 pub use exit::{
     EXIT_FAIL, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_PASS, EXIT_RIG_FAULT, EXIT_SET_UP, EXIT_USAGE,
 };
+pub use real::RealEnvironment;
 
 /// The node programs that this executable is besides: `deadbolt node stock CONFIG`.
 ///

@@ -11,7 +11,7 @@ use crate::chain::ChainPool;
 use crate::explore::{CaseOutcome, CaseScratch, Judge, NoScratch, RunCase};
 use crate::scenario::{Plan, Scenario, find, library, load};
 use crate::setup::{self, Part, Parts};
-use crate::world;
+use crate::world::{self, CaseRunner, NodePrograms};
 
 /// Everything as it is on this machine.
 #[derive(Clone, Debug)]
@@ -36,17 +36,11 @@ impl RealEnvironment {
             .unwrap_or_else(|| built_from.to_owned());
         RealEnvironment { root }
     }
-
-    async fn parts(&self) -> Result<Parts, CommandError> {
-        tokio::task::spawn_blocking(|| setup::ensure(&*setup::progress_on_stderr()))
-            .await
-            .map_err(|error| CommandError::Rig(format!("the set-up broke off: {error}")))?
-            .map_err(|error| CommandError::SetUp(error.to_string()))
-    }
 }
 
 impl Environment for RealEnvironment {
-    type Runner = world::CaseRunner;
+    type Runner = CaseRunner;
+    type Parts = Parts;
 
     fn default_logs(&self) -> PathBuf {
         self.root.join("logs")
@@ -68,35 +62,49 @@ impl Environment for RealEnvironment {
         Ok(library(&self.root)?.into_iter().map(describe).collect())
     }
 
-    async fn start(&self, workers: usize) -> Result<Bench<Self::Runner>, CommandError> {
-        let parts = self.parts().await?;
-        let scratch = world::default_root();
+    async fn parts(&self) -> Result<Parts, CommandError> {
+        tokio::task::spawn_blocking(|| setup::ensure(&*setup::progress_on_stderr()))
+            .await
+            .map_err(|error| CommandError::Rig(format!("the set-up broke off: {error}")))?
+            .map_err(|error| CommandError::SetUp(error.to_string()))
+    }
+
+    fn describe(&self, parts: &Parts) -> BTreeMap<String, String> {
+        let describe = |part: &Part| {
+            format!(
+                "{} ({:?}, {})",
+                part.version,
+                part.origin,
+                part.path.display()
+            )
+        };
+        BTreeMap::from([
+            ("bitcoind".to_owned(), describe(&parts.bitcoind)),
+            ("electrs".to_owned(), describe(&parts.electrs)),
+        ])
+    }
+
+    fn start(
+        &self,
+        parts: Parts,
+        workers: usize,
+        run: &Path,
+    ) -> Result<Bench<Self::Runner>, CommandError> {
+        let programs =
+            NodePrograms::built_in().map_err(|fault| CommandError::Rig(fault.to_string()))?;
         let pool = ChainPool::new(
             &parts.bitcoind.path,
             &parts.electrs.path,
             workers,
-            &scratch.join("chains"),
+            &run.join("chains"),
         );
-        let programs = world::NodePrograms::default();
-        let runner = world::CaseRunner::new(pool, programs).with_scratch_root(scratch.clone());
         Ok(Bench {
-            runner: Arc::new(runner),
-            parts: described(&parts),
-            scratch: Some(scratch),
+            runner: Arc::new(CaseRunner::new(pool, programs)),
         })
     }
 
     fn judge(&self) -> Judge {
-        Arc::new(crate::oracle::judge_all)
-    }
-
-    async fn setup(&self) -> Result<String, CommandError> {
-        let parts = self.parts().await?;
-        let lines: Vec<String> = described(&parts)
-            .into_iter()
-            .map(|(name, what)| format!("{name}: {what}"))
-            .collect();
-        Ok(lines.join("\n"))
+        Arc::new(|_| Vec::new())
     }
 
     async fn doctor(&self) -> Result<(String, u8), CommandError> {
@@ -107,24 +115,9 @@ impl Environment for RealEnvironment {
     }
 }
 
-fn described(parts: &Parts) -> BTreeMap<String, String> {
-    let describe = |part: &Part| {
-        format!(
-            "{} ({:?}, {})",
-            part.version,
-            part.origin,
-            part.path.display()
-        )
-    };
-    BTreeMap::from([
-        ("bitcoind".to_owned(), describe(&parts.bitcoind)),
-        ("electrs".to_owned(), describe(&parts.electrs)),
-    ])
-}
-
-impl RunCase for world::CaseRunner {
+impl RunCase for CaseRunner {
     async fn run(&self, plan: &Plan) -> CaseOutcome {
-        let outcome = world::CaseRunner::run(self, plan).await;
+        let outcome = CaseRunner::run(self, plan).await;
         CaseOutcome {
             evidence: outcome.evidence,
             rig_fault: outcome.rig_fault.map(|fault| fault.to_string()),

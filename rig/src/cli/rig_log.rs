@@ -27,8 +27,7 @@ impl Write for RigLog {
 
 /// Starts logging. What is logged before [`write_to`] is dropped.
 pub(super) fn install() {
-    let filter =
-        EnvFilter::try_from_env("DEADBOLT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("DEADBOLT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let installed = tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::commands::{Context, Ended};
-use super::environment::{Bench, Environment};
+use super::environment::Environment;
 use super::error::CommandError;
 use super::exit::exit_code_of;
 use super::progress::progress;
@@ -27,15 +27,28 @@ impl<R: crate::explore::RunCase> Session<R> {
         context: &Context<'_, E>,
         subject: &str,
     ) -> Result<Session<R>, CommandError> {
-        let bench = tokio::select! {
-            bench = context.environment.start(context.workers) => bench?,
+        let parts = tokio::select! {
+            parts = context.environment.parts() => parts?,
             () = context.interrupt.wait() => return Err(CommandError::Interrupted),
         };
         let began = Instant::now();
         let started = chrono::Utc::now();
         let folder = RunFolder::create(&context.logs, subject, started)?;
-        let run = run_record(context, subject, started, &folder, &bench);
+        let run = RunRecord {
+            version: RUN_VERSION,
+            run_id: folder.run_id(),
+            command: context.command_line.clone(),
+            deadbolt: env!("CARGO_PKG_VERSION").to_owned(),
+            subject: subject.to_owned(),
+            seed: context.arguments.seed,
+            workers: context.workers,
+            parts: context.environment.describe(&parts),
+            started,
+        };
         folder.save_run(&run)?;
+        let bench = context
+            .environment
+            .start(parts, context.workers, folder.path())?;
         rig_log::write_to(&folder.path().join("rig.jsonl"));
         tracing::info!(run = run.run_id, subject, "run begins");
         let campaign = Campaign {
@@ -44,7 +57,10 @@ impl<R: crate::explore::RunCase> Session<R> {
             folder: Arc::new(folder),
             keep: context.arguments.keep,
             workers: context.workers,
-            progress: progress(context.console.is_terminal(), !context.arguments.no_progress),
+            progress: progress(
+                context.console.is_terminal(),
+                !context.arguments.no_progress,
+            ),
             interrupt: context.interrupt.clone(),
             began,
         };
@@ -94,29 +110,5 @@ impl<R: crate::explore::RunCase> Session<R> {
             summary,
             exit_code: exit_code_of(&tally),
         })
-    }
-}
-
-fn run_record<E: Environment>(
-    context: &Context<'_, E>,
-    subject: &str,
-    started: chrono::DateTime<chrono::Utc>,
-    folder: &RunFolder,
-    bench: &Bench<E::Runner>,
-) -> RunRecord {
-    RunRecord {
-        version: RUN_VERSION,
-        run_id: folder.run_id(),
-        command: context.command_line.clone(),
-        deadbolt: env!("CARGO_PKG_VERSION").to_owned(),
-        subject: subject.to_owned(),
-        seed: context.arguments.seed,
-        workers: context.workers,
-        parts: bench.parts.clone(),
-        scratch: bench
-            .scratch
-            .as_ref()
-            .map(|path| path.display().to_string()),
-        started,
     }
 }

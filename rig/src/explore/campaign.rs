@@ -127,8 +127,7 @@ impl<R: RunCase> Campaign<R> {
                 };
                 let campaign = self.clone();
                 let spare = case.clone();
-                let handle =
-                    running.spawn(async move { campaign.run_case(case).await.record });
+                let handle = running.spawn(async move { campaign.run_case(case).await.record });
                 at_work.insert(handle.id(), (spare, Instant::now()));
             }
             let joined = tokio::select! {
@@ -205,21 +204,23 @@ impl<R: RunCase> Campaign<R> {
         let mut record = record_of(case, &verdict);
         let keeps = self.keep == Keep::All || verdict.verdict != Verdict::Pass;
         let kept = if keeps {
-            folder.save_verdict(&verdict).and_then(|()| {
-                outcome
-                    .scratch
-                    .keep(folder.path())
-                    .map_err(|source| StoreError::Io {
-                        doing: "keep the files of the nodes in",
-                        path: folder.path().to_owned(),
-                        source,
-                    })
-            })
-            // The world's own trace may go on behind the evidence: what was judged is what is kept.
-            .and_then(|()| match &outcome.evidence {
-                Some(evidence) => folder.save_evidence(evidence),
-                None => Ok(()),
-            })
+            folder
+                .save_verdict(&verdict)
+                .and_then(|()| {
+                    outcome
+                        .scratch
+                        .keep(folder.path())
+                        .map_err(|source| StoreError::Io {
+                            doing: "keep the files of the nodes in",
+                            path: folder.path().to_owned(),
+                            source,
+                        })
+                })
+                // The world's own trace may go on behind the evidence: what was judged is what is kept.
+                .and_then(|()| match &outcome.evidence {
+                    Some(evidence) => folder.save_evidence(evidence),
+                    None => Ok(()),
+                })
         } else {
             evidence_kept = false;
             folder.drop_evidence()

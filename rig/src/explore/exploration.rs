@@ -144,7 +144,11 @@ impl Exploration {
     fn fitting<'a>(&self, classes: &'a [PointClass]) -> Vec<&'a PointClass> {
         let pattern = self.options.point.as_deref().map(WildMatch::new);
         let fits = |at: &NodePoint| {
-            let by_node = self.options.node.as_ref().is_none_or(|node| node == &at.node);
+            let by_node = self
+                .options
+                .node
+                .as_ref()
+                .is_none_or(|node| node == &at.node);
             let by_name = pattern.as_ref().is_none_or(|pattern| {
                 pattern.matches(&at.point.name) || pattern.matches(&at.point.to_string())
             });

@@ -16,8 +16,8 @@ pub(crate) mod testing;
 mod tests;
 
 pub use campaign::{Campaign, Judge, Judged, PlannedCase, Ran};
-pub use classes::{PointClass, case_id_of, classes_of};
 pub(crate) use campaign::{judge_evidence, record_of};
+pub use classes::{PointClass, case_id_of, classes_of};
 pub use exploration::{DRY_RUN, Exploration, ExploreError, ExploreOptions, Explored};
 pub use interrupt::{Interrupt, Interrupter};
 pub use partition::{Partition, PartitionParseError};

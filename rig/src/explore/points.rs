@@ -104,8 +104,9 @@ impl<'a> LivePayments<'a> {
             Source::Node { report, .. } => match report {
                 NodeReport::Gate(GateReport::Point { point, .. }) => self.named_in(&point.role),
                 NodeReport::Gate(_) => false,
-                NodeReport::Node(report) => hash_of(report)
-                    .is_some_and(|payment_hash| self.hashes.contains(payment_hash)),
+                NodeReport::Node(report) => {
+                    hash_of(report).is_some_and(|payment_hash| self.hashes.contains(payment_hash))
+                }
             },
         }
     }

@@ -55,7 +55,10 @@ fn test_case(report: &RunReport, record: &CaseRecord) -> TestCase {
         }
         let mut text = String::new();
         for found in &record.findings {
-            text.push_str(&format!("{}: {}\n", found.finding.code, found.finding.message));
+            text.push_str(&format!(
+                "{}: {}\n",
+                found.finding.code, found.finding.message
+            ));
             for line in &found.finding.lines {
                 text.push_str(&format!("    {line}\n"));
             }

@@ -101,8 +101,13 @@ fn junit_shows_no_case_green_that_was_not_judged() {
 
 #[test]
 fn the_page_stands_alone_and_escapes_what_nodes_say() {
-    let page = render_html(&mixed(), &|case_id| vec![format!("timeline of {case_id} <b>")]);
+    let page = render_html(&mixed(), &|case_id| {
+        vec![format!("timeline of {case_id} <b>")]
+    });
     assert!(page.contains("ERROR &lt;stale&gt; &amp; more"), "{page}");
     assert!(page.contains("timeline of B.x &lt;b&gt;"), "{page}");
-    assert!(!page.contains("<script") && !page.contains("http"), "{page}");
+    assert!(
+        !page.contains("<script") && !page.contains("http"),
+        "{page}"
+    );
 }

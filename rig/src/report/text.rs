@@ -57,8 +57,16 @@ pub fn render_text(report: &RunReport) -> String {
 
 fn family_table(rows: &[super::FamilyRow]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header([
-        "family", "node", "points", "covered", "cases", "pass", "fail", "not run", "rig fault",
+    table.load_style(NOTHING).set_header([
+        "family",
+        "node",
+        "points",
+        "covered",
+        "cases",
+        "pass",
+        "fail",
+        "not run",
+        "rig fault",
     ]);
     for row in rows {
         let counts = [

@@ -45,7 +45,11 @@ pub fn worst_failures(report: &RunReport, limit: usize) -> Vec<FailureGroup> {
     let mut groups: BTreeMap<(usize, String, String), FailureGroup> = BTreeMap::new();
     for record in report.not_well() {
         let group = describe(record);
-        let key = (gravity(&group.code), group.code.clone(), shape(&group.message));
+        let key = (
+            gravity(&group.code),
+            group.code.clone(),
+            shape(&group.message),
+        );
         groups
             .entry(key)
             .and_modify(|known| known.case_ids.push(record.case_id.clone()))

@@ -72,9 +72,7 @@ fn by_path(path: &Path) -> Option<Located> {
             .parent()
             .filter(|_| path.file_name().is_some_and(|name| name == "plan.json"))
             .map(|parent| CaseFolder::at(parent.to_owned()));
-        let run = folder
-            .as_ref()
-            .and_then(|folder| run_above(folder.path()));
+        let run = folder.as_ref().and_then(|folder| run_above(folder.path()));
         return Some(Located::Plan(PlanPlace {
             plan: path.to_owned(),
             folder,
@@ -178,7 +176,10 @@ mod tests {
         ] {
             assert_eq!(case_id(locate(logs.path(), &wanted).unwrap()), "B.send.b");
         }
-        assert_eq!(case_id(locate(logs.path(), "latest/C").unwrap()), "C.send.a");
+        assert_eq!(
+            case_id(locate(logs.path(), "latest/C").unwrap()),
+            "C.send.a"
+        );
     }
 
     #[test]

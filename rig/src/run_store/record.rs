@@ -32,8 +32,6 @@ pub struct RunRecord {
     pub workers: usize,
     /// The parts that were used, with version and origin.
     pub parts: BTreeMap<String, String>,
-    /// Where the unfinished cases keep their files while they run.
-    pub scratch: Option<String>,
     /// When it began.
     pub started: DateTime<Utc>,
 }

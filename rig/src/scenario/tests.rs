@@ -128,7 +128,11 @@ fn defaults_are_written_out() {
     assert_eq!(scenario.channels[0].label, "A-B");
     assert_eq!(scenario.channels[0].opener, "B");
     assert_eq!(scenario.channels[1].push_msat, 0);
-    let labels: Vec<_> = scenario.act.iter().map(|step| step.label.as_str()).collect();
+    let labels: Vec<_> = scenario
+        .act
+        .iter()
+        .map(|step| step.label.as_str())
+        .collect();
     assert_eq!(labels, ["paid", "step-2", "step-3", "step-4", "step-5"]);
     let StepKind::Pay(payment) = &scenario.act[0].kind else {
         panic!("the first step pays")
@@ -160,7 +164,10 @@ fn a_path_may_be_written_in_names_or_left_out_between_neighbours() {
 #[test]
 fn a_second_channel_between_the_same_two_is_labelled_so() {
     let twice = change("between = [\"B\", \"C\"]", "between = [\"A\", \"B\"]")
-        .replace("[[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]", "[[\"A-B\"], [\"A-B.2\"]]")
+        .replace(
+            "[[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+            "[[\"A-B\"], [\"A-B.2\"]]",
+        )
         .replace("to = \"C\"", "to = \"B\"")
         .replace("\"B-C\"", "\"A-B.2\"")
         .replace("by = \"C\"", "by = \"A\"");
@@ -176,69 +183,319 @@ fn a_second_channel_between_the_same_two_is_labelled_so() {
 const BAD: &[(&str, &str, &str, &str)] = &[
     // Form.
     ("[nodes]", "[nodes", "3:7", "this is not TOML"),
-    ("capacity_sat = 1_000_000", "capcity_sat = 1_000_000", "8:1", "a channel needs `capacity_sat`"),
-    ("push_msat", "push_mast", "11:1", "`push_mast` is no key of a channel; did you mean `push_msat`?"),
+    (
+        "capacity_sat = 1_000_000",
+        "capcity_sat = 1_000_000",
+        "8:1",
+        "a channel needs `capacity_sat`",
+    ),
+    (
+        "push_msat",
+        "push_mast",
+        "11:1",
+        "`push_mast` is no key of a channel; did you mean `push_msat`?",
+    ),
     ("about =", "abuot =", "1:1", "needs `about`"),
-    ("\"C holds a payment, and claims it.\"", "\" \"", "1:9", "say in a sentence"),
-    ("funds_sat = 2_000_000", "funds_sat = \"much\"", "5:37", "`funds_sat`: invalid type: string"),
-    ("\"electrs\"", "\"elektrs\"", "4:15", "unknown variant `elektrs`, expected `bitcoind` or `electrs`"),
-    ("500_000\n", "-500_000\n", "15:16", "invalid value: integer `-500000`"),
-    ("do = \"mine\"", "do = \"mien\"", "41:6", "no step does `mien`; did you mean `mine`?"),
-    ("by = \"C\"", "by = \"C\"\nblocks = 1", "39:1", "`blocks` is no key of a `force_close` step"),
-    ("between = [\"B\", \"C\"]", "between = [\"B\"]", "14:11", "`between` takes two nodes"),
+    (
+        "\"C holds a payment, and claims it.\"",
+        "\" \"",
+        "1:9",
+        "say in a sentence",
+    ),
+    (
+        "funds_sat = 2_000_000",
+        "funds_sat = \"much\"",
+        "5:37",
+        "`funds_sat`: invalid type: string",
+    ),
+    (
+        "\"electrs\"",
+        "\"elektrs\"",
+        "4:15",
+        "unknown variant `elektrs`, expected `bitcoind` or `electrs`",
+    ),
+    (
+        "500_000\n",
+        "-500_000\n",
+        "15:16",
+        "invalid value: integer `-500000`",
+    ),
+    (
+        "do = \"mine\"",
+        "do = \"mien\"",
+        "41:6",
+        "no step does `mien`; did you mean `mine`?",
+    ),
+    (
+        "by = \"C\"",
+        "by = \"C\"\nblocks = 1",
+        "39:1",
+        "`blocks` is no key of a `force_close` step",
+    ),
+    (
+        "between = [\"B\", \"C\"]",
+        "between = [\"B\"]",
+        "14:11",
+        "`between` takes two nodes",
+    ),
     ("C = {}", "C = 3", "6:5", "a node is a table, not integer"),
-    ("action = \"hold\"", "action = \"hodl\"", "52:57", "no fault does `hodl`; did you mean `hold`?"),
+    (
+        "action = \"hold\"",
+        "action = \"hodl\"",
+        "52:57",
+        "no fault does `hodl`; did you mean `hold`?",
+    ),
     // Names.
-    ("C = {}", "C = {}\ncarol = {}", "7:1", "\"carol\" cannot name a node"),
-    ("between = [\"B\", \"C\"]", "between = [\"B\", \"D\"]", "14:17", "no node `D` in [nodes]; there are: A, B, C"),
-    ("between = [\"B\", \"C\"]", "between = [\"B\", \"B\"]", "14:17", "not from B to B"),
+    (
+        "C = {}",
+        "C = {}\ncarol = {}",
+        "7:1",
+        "\"carol\" cannot name a node",
+    ),
+    (
+        "between = [\"B\", \"C\"]",
+        "between = [\"B\", \"D\"]",
+        "14:17",
+        "no node `D` in [nodes]; there are: A, B, C",
+    ),
+    (
+        "between = [\"B\", \"C\"]",
+        "between = [\"B\", \"B\"]",
+        "14:17",
+        "not from B to B",
+    ),
     ("from = \"A\"", "from = \"X\"", "21:8", "no node `X`"),
     ("to = \"C\"", "to = \"A\"", "22:6", "A cannot pay itself"),
     ("id = \"p\"", "id = \"live-p\"", "20:6", "belong to the rig"),
-    ("label = \"paid\"", "label = \"step-2\"", "27:6", "labelled `step-2` already"),
-    ("channel = \"B-C\"", "channel = \"C-B\"", "37:11", "no channel `C-B`; did you mean `B-C`?"),
-    ("by = \"C\"", "by = \"A\"", "38:6", "A is not in `B-C`: it is closed by B or C"),
+    (
+        "label = \"paid\"",
+        "label = \"step-2\"",
+        "27:6",
+        "labelled `step-2` already",
+    ),
+    (
+        "channel = \"B-C\"",
+        "channel = \"C-B\"",
+        "37:11",
+        "no channel `C-B`; did you mean `B-C`?",
+    ),
+    (
+        "by = \"C\"",
+        "by = \"A\"",
+        "38:6",
+        "A is not in `B-C`: it is closed by B or C",
+    ),
     // Amounts.
-    ("amount_msat = 50_000_001", "amount_msat = 0", "23:15", "`amount_msat` is 1 or more"),
-    ("amount_msat = 50_000_001", "amount_msat = 1", "23:15", "1 msat cannot be shared among 2 paths"),
-    ("amount_msat = 50_000_001", "amount_msat = 490_000_001", "23:15", "A can send 490000000 msat over `A-B`"),
-    ("capacity_sat = 500_000", "capacity_sat = 19_999", "15:16", "from 20000 to 16777215 sat, not 19999"),
-    ("capacity_sat = 500_000", "capacity_sat = 16_777_216", "15:16", "not 16777216"),
-    ("push_msat = 500_000_000", "push_msat = 1_000_000_000", "11:13", "`push_msat` is at most 995000000"),
-    ("funds_sat = 2_000_000", "funds_sat = 1_699_999", "5:37", "set `funds_sat` to 1700000 or more"),
-    ("hold = true", "parts_msat = [1, 2]\nhold = true", "24:14", "the parts add up to 3 msat, `amount_msat` is 50000001"),
-    ("hold = true", "parts_msat = [50_000_001]\nhold = true", "24:14", "there are 1 parts and 2 paths"),
-    ("hold = true", "parts_msat = [0, 50_000_001]\nhold = true", "24:15", "a part is 1 msat or more"),
-    ("blocks = 6", "blocks = 0", "42:10", "`blocks` is from 1 to 1000"),
+    (
+        "amount_msat = 50_000_001",
+        "amount_msat = 0",
+        "23:15",
+        "`amount_msat` is 1 or more",
+    ),
+    (
+        "amount_msat = 50_000_001",
+        "amount_msat = 1",
+        "23:15",
+        "1 msat cannot be shared among 2 paths",
+    ),
+    (
+        "amount_msat = 50_000_001",
+        "amount_msat = 490_000_001",
+        "23:15",
+        "A can send 490000000 msat over `A-B`",
+    ),
+    (
+        "capacity_sat = 500_000",
+        "capacity_sat = 19_999",
+        "15:16",
+        "from 20000 to 16777215 sat, not 19999",
+    ),
+    (
+        "capacity_sat = 500_000",
+        "capacity_sat = 16_777_216",
+        "15:16",
+        "not 16777216",
+    ),
+    (
+        "push_msat = 500_000_000",
+        "push_msat = 1_000_000_000",
+        "11:13",
+        "`push_msat` is at most 995000000",
+    ),
+    (
+        "funds_sat = 2_000_000",
+        "funds_sat = 1_699_999",
+        "5:37",
+        "set `funds_sat` to 1700000 or more",
+    ),
+    (
+        "hold = true",
+        "parts_msat = [1, 2]\nhold = true",
+        "24:14",
+        "the parts add up to 3 msat, `amount_msat` is 50000001",
+    ),
+    (
+        "hold = true",
+        "parts_msat = [50_000_001]\nhold = true",
+        "24:14",
+        "there are 1 parts and 2 paths",
+    ),
+    (
+        "hold = true",
+        "parts_msat = [0, 50_000_001]\nhold = true",
+        "24:15",
+        "a part is 1 msat or more",
+    ),
+    (
+        "blocks = 6",
+        "blocks = 0",
+        "42:10",
+        "`blocks` is from 1 to 1000",
+    ),
     // Paths.
-    ("[\"A-B\", \"B-C\"], ", "[\"A-B\", \"B-D\"], ", "25:18", "no channel `B-D`"),
-    ("[\"A-B\", \"B-C\"], ", "[\"B-C\"], ", "25:11", "`B-C` does not lead on from A"),
-    ("[\"A-B\", \"B-C\"], ", "[\"A-B\"], ", "25:10", "leads from A to B, the payment from A to C"),
-    ("[\"A-B\", \"B-C\"], ", "[\"A-B\", \"A-B\", \"A-B\", \"B-C\"], ", "25:10", "comes to A twice"),
-    ("hold = true", "route = \"gossip\"", "25:9", "one of `via`, `paths` and `route`"),
-    ("paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]", "route = \"gossip\"", "25:9", "set `announce = true`"),
-    ("paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]", "", "22:6", "A and C share no channel"),
-    ("paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]", "via = [[\"A\", \"C\"]]", "25:14", "A and C share no channel"),
-    ("paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]", "via = [[\"A\", \"Q\", \"C\"]]", "25:14", "no node `Q`"),
+    (
+        "[\"A-B\", \"B-C\"], ",
+        "[\"A-B\", \"B-D\"], ",
+        "25:18",
+        "no channel `B-D`",
+    ),
+    (
+        "[\"A-B\", \"B-C\"], ",
+        "[\"B-C\"], ",
+        "25:11",
+        "`B-C` does not lead on from A",
+    ),
+    (
+        "[\"A-B\", \"B-C\"], ",
+        "[\"A-B\"], ",
+        "25:10",
+        "leads from A to B, the payment from A to C",
+    ),
+    (
+        "[\"A-B\", \"B-C\"], ",
+        "[\"A-B\", \"A-B\", \"A-B\", \"B-C\"], ",
+        "25:10",
+        "comes to A twice",
+    ),
+    (
+        "hold = true",
+        "route = \"gossip\"",
+        "25:9",
+        "one of `via`, `paths` and `route`",
+    ),
+    (
+        "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+        "route = \"gossip\"",
+        "25:9",
+        "set `announce = true`",
+    ),
+    (
+        "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+        "",
+        "22:6",
+        "A and C share no channel",
+    ),
+    (
+        "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+        "via = [[\"A\", \"C\"]]",
+        "25:14",
+        "A and C share no channel",
+    ),
+    (
+        "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+        "via = [[\"A\", \"Q\", \"C\"]]",
+        "25:14",
+        "no node `Q`",
+    ),
     // Payments along the steps.
-    ("payment = \"p\"\nuntil", "payment = \"q\"\nuntil", "29:11", "no step pays `q`"),
+    (
+        "payment = \"p\"\nuntil",
+        "payment = \"q\"\nuntil",
+        "29:11",
+        "no step pays `q`",
+    ),
     ("hold = true\n", "", "32:11", "`p` is not held"),
-    ("until = \"claimable\"", "until = \"failed\"", "30:9", "says that `p` is sent"),
-    ("until = \"claimable\"", "until = \"sent\"", "30:9", "put a `claim` step before it"),
-    ("do = \"claim\"", "do = \"fail\"", "34:11", "it cannot be failed"),
-    ("do = \"claim\"", "do = \"quiet\"", "34:1", "`payment` is no key of a `quiet` step"),
+    (
+        "until = \"claimable\"",
+        "until = \"failed\"",
+        "30:9",
+        "says that `p` is sent",
+    ),
+    (
+        "until = \"claimable\"",
+        "until = \"sent\"",
+        "30:9",
+        "put a `claim` step before it",
+    ),
+    (
+        "do = \"claim\"",
+        "do = \"fail\"",
+        "34:11",
+        "it cannot be failed",
+    ),
+    (
+        "do = \"claim\"",
+        "do = \"quiet\"",
+        "34:1",
+        "`payment` is no key of a `quiet` step",
+    ),
     // Outcome and cases.
-    ("closed = [\"B-C\"]", "closed = [\"B-C\", \"A-C\"]", "45:18", "no channel `A-C`"),
-    ("closed = [\"B-C\"]", "closed = []", "37:11", "add \"B-C\" to `closed`"),
+    (
+        "closed = [\"B-C\"]",
+        "closed = [\"B-C\", \"A-C\"]",
+        "45:18",
+        "no channel `A-C`",
+    ),
+    (
+        "closed = [\"B-C\"]",
+        "closed = []",
+        "37:11",
+        "add \"B-C\" to `closed`",
+    ),
     ("{ p = \"sent\" }", "{}", "20:6", "say what comes of it"),
-    ("{ p = \"sent\" }", "{ p = \"sent\", q = \"sent\" }", "46:27", "no step pays `q`"),
-    ("{ p = \"sent\" }", "{ p = \"lost\" }", "46:18", "unknown variant `lost`"),
+    (
+        "{ p = \"sent\" }",
+        "{ p = \"sent\", q = \"sent\" }",
+        "46:27",
+        "no step pays `q`",
+    ),
+    (
+        "{ p = \"sent\" }",
+        "{ p = \"lost\" }",
+        "46:18",
+        "unknown variant `lost`",
+    ),
     ("B:persist", "D:persist", "52:18", "no node `D`"),
-    ("B:persist.manager.before", "B:persist.manger.before", "52:18", "no such point \"persist.manger.before\""),
-    ("B:persist.manager.before@1", "persist.manager.before@1", "52:18", "names no node"),
-    ("step = \"paid\"", "step = \"piad\"", "52:57", "no step is labelled `piad`; did you mean `paid`?"),
-    ("verdict = \"fail\"", "verdict = \"pass\"", "51:11", "only a case that must `fail` has a `finding`"),
-    ("verdict = \"fail\"", "verdict = \"not_run\"", "50:11", "as `pass` or `fail`"),
+    (
+        "B:persist.manager.before",
+        "B:persist.manger.before",
+        "52:18",
+        "no such point \"persist.manger.before\"",
+    ),
+    (
+        "B:persist.manager.before@1",
+        "persist.manager.before@1",
+        "52:18",
+        "names no node",
+    ),
+    (
+        "step = \"paid\"",
+        "step = \"piad\"",
+        "52:57",
+        "no step is labelled `piad`; did you mean `paid`?",
+    ),
+    (
+        "verdict = \"fail\"",
+        "verdict = \"pass\"",
+        "51:11",
+        "only a case that must `fail` has a `finding`",
+    ),
+    (
+        "verdict = \"fail\"",
+        "verdict = \"not_run\"",
+        "50:11",
+        "as `pass` or `fail`",
+    ),
 ];
 
 #[test]
@@ -248,7 +505,9 @@ fn every_bad_file_is_refused_at_its_line_and_column_with_what_to_do() {
         let errors = errors_of(&change(old, new));
         let first = errors.lines().next().unwrap_or_default();
         if !(first.starts_with(&format!("bad.toml:{place}: ")) && first.contains(fragment)) {
-            wrong.push(format!("{new:?} should give {place} {fragment:?}, gives:\n{errors}"));
+            wrong.push(format!(
+                "{new:?} should give {place} {fragment:?}, gives:\n{errors}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -261,10 +520,18 @@ fn all_errors_are_told_at_once_and_none_that_only_follows_from_another() {
         .replace("by = \"C\"", "by = \"A\"")
         .replace("blocks = 6", "blocks = 0");
     let errors = parse(&text, "bad.toml", "bad").unwrap_err();
-    let places: Vec<_> = errors.0.iter().map(|error| error.place.unwrap().line).collect();
+    let places: Vec<_> = errors
+        .0
+        .iter()
+        .map(|error| error.place.unwrap().line)
+        .collect();
     // Without its push A has nothing to send; the channel of one satoshi is not complained of twice.
     assert_eq!(places, [11, 15, 23, 38, 42], "{errors}");
-    assert!(errors.to_string().ends_with("5 errors; nothing was started"));
+    assert!(
+        errors
+            .to_string()
+            .ends_with("5 errors; nothing was started")
+    );
 }
 
 #[test]
@@ -295,7 +562,11 @@ fn dust_is_noted_and_not_refused() {
 #[test]
 fn a_file_that_is_not_there_or_not_known_says_what_there_is() {
     let missing = load(Path::new("nowhere.toml"), &root()).unwrap_err();
-    assert!(missing.to_string().starts_with("nowhere.toml: cannot be read"));
+    assert!(
+        missing
+            .to_string()
+            .starts_with("nowhere.toml: cannot be read")
+    );
     assert_eq!(find(&root(), "forward").unwrap().name, "forward");
     let unknown = find(&root(), "foward").unwrap_err();
     assert_eq!(
@@ -318,14 +589,22 @@ fn kinds_of_the_command_line_go_before_those_of_the_file() {
         kinds_of(&scenario),
         [NodeKind::Stock, NodeKind::Unified, NodeKind::Stock]
     );
-    scenario.with_kinds(&kinds(&["C=stock", "unified", "A=stock", "A=unified"])).unwrap();
+    scenario
+        .with_kinds(&kinds(&["C=stock", "unified", "A=stock", "A=unified"]))
+        .unwrap();
     assert_eq!(
         kinds_of(&scenario),
         [NodeKind::Unified, NodeKind::Unified, NodeKind::Stock]
     );
     let before = scenario.clone();
-    let refused = scenario.with_kinds(&kinds(&["stock", "D=stock"])).unwrap_err();
-    assert!(refused.to_string().contains("scenario good has no node `D`; there are: A, B, C"));
+    let refused = scenario
+        .with_kinds(&kinds(&["stock", "D=stock"]))
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("scenario good has no node `D`; there are: A, B, C")
+    );
     assert_eq!(scenario, before);
     assert_eq!(
         "B=stok".parse::<KindOverride>(),

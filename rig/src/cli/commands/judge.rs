@@ -57,7 +57,10 @@ pub(super) fn judge<E: Environment>(
     if let Some(run) = &run {
         render_again(context, run)?;
     }
-    let points_total = rejudged.iter().map(|again| again.record.points.len()).sum::<usize>();
+    let points_total = rejudged
+        .iter()
+        .map(|again| again.record.points.len())
+        .sum::<usize>();
     Ok(Ended {
         summary: tally.summary(run_id, points_total as u64, began.elapsed()),
         exit_code: match (differing, rejudged.len()) {
@@ -109,7 +112,11 @@ fn difference(before: &VerdictRecord, now: &VerdictRecord) -> Option<String> {
         }
     }
     for judgement in &before.judgements {
-        if !now.judgements.iter().any(|other| other.oracle == judgement.oracle) {
+        if !now
+            .judgements
+            .iter()
+            .any(|other| other.oracle == judgement.oracle)
+        {
             differing.push(format!("{} is gone", judgement.oracle));
         }
     }

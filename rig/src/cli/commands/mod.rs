@@ -83,11 +83,13 @@ pub(super) async fn execute<E: Environment>(
 ) -> Result<Ended, CommandError> {
     match &context.arguments.command {
         Command::Setup => {
-            let said = tokio::select! {
-                said = context.environment.setup() => said?,
+            let parts = tokio::select! {
+                parts = context.environment.parts() => parts?,
                 () = context.interrupt.wait() => return Err(CommandError::Interrupted),
             };
-            context.console.say(&said);
+            for (name, what) in context.environment.describe(&parts) {
+                context.console.say(&format!("{name}: {what}"));
+            }
             Ok(Ended::without_cases(EXIT_PASS))
         }
         Command::Doctor => {

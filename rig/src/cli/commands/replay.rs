@@ -5,9 +5,7 @@ use super::super::session::Session;
 use super::{CommandError, Context, Ended, Environment};
 use crate::evidence::Verdict;
 use crate::explore::PlannedCase;
-use crate::run_store::{
-    CaseRecord, Located, PlanPlace, RunFolder, StoreError, locate, read_plan,
-};
+use crate::run_store::{CaseRecord, Located, PlanPlace, RunFolder, StoreError, locate, read_plan};
 use crate::scenario::Plan;
 
 /// A plan to run again, and what came of it the first time.

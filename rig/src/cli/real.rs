@@ -104,7 +104,7 @@ impl Environment for RealEnvironment {
     }
 
     fn judge(&self) -> Judge {
-        Arc::new(|_| Vec::new())
+        Arc::new(crate::oracle::judge_all)
     }
 
     async fn doctor(&self) -> Result<(String, u8), CommandError> {

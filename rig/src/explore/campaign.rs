@@ -12,7 +12,7 @@ use super::interrupt::Interrupt;
 use super::runner::{CaseOutcome, Keep, RunCase};
 use super::tally::{Progress, Tally};
 use crate::evidence::{Evidence, Phase, Verdict};
-use crate::oracle::Judgement;
+use crate::oracle::{Judgement, verdict_of};
 use crate::run_store::{
     CaseFolder, CaseRecord, FindingRecord, PinRecord, RUN_VERSION, RunFolder, StoreError,
     VerdictRecord,
@@ -290,15 +290,6 @@ pub(crate) fn judge_evidence(judge: &Judge, evidence: &Evidence) -> VerdictRecor
         judgements,
         rig_fault: None,
     }
-}
-
-/// A finding beats a judge that could not judge, and that beats a pass; no judges, no pass.
-fn verdict_of(judgements: &[Judgement]) -> Verdict {
-    judgements
-        .iter()
-        .map(|judgement| judgement.verdict)
-        .max()
-        .unwrap_or(Verdict::NotRun)
 }
 
 fn fault_verdict(reason: String) -> VerdictRecord {

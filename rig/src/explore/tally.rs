@@ -38,7 +38,7 @@ impl Tally {
             Verdict::NotRun => self.not_run += 1,
             Verdict::RigFault => self.rig_fault += 1,
         }
-        if matches!(record.verdict, Verdict::Pass | Verdict::Fail) {
+        if record.covers() {
             self.points_covered += record.points.len() as u64;
         }
     }

@@ -329,9 +329,19 @@ pub(crate) fn scripted_judge() -> Judge {
         } else {
             Verdict::NotRun
         };
+        let not_reached = Finding {
+            code: "point-not-reached".to_owned(),
+            message: "the armed point was not reached".to_owned(),
+            trace: Vec::new(),
+            lines: Vec::new(),
+        };
+        let unreached = match armed {
+            Verdict::NotRun => vec![not_reached],
+            _ => Vec::new(),
+        };
         vec![
             judgement("close", close, findings),
-            judgement("armed", armed, Vec::new()),
+            judgement("armed", armed, unreached),
         ]
     })
 }

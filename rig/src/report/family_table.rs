@@ -62,7 +62,7 @@ pub fn family_rows(report: &RunReport) -> Vec<FamilyRow> {
         if let Some(at) = record.points.first() {
             row_of(at, &|row| count(row, record));
         }
-        if matches!(record.verdict, Verdict::Pass | Verdict::Fail) {
+        if record.covers() {
             for at in &record.points {
                 row_of(at, &|row| row.covered += 1);
             }

@@ -6,22 +6,25 @@ use super::RunReport;
 use crate::evidence::Verdict;
 use crate::run_store::CaseRecord;
 
-/// Findings by gravity: money lost, then money stuck, then channels lost. Any other comes last.
+/// Findings by gravity: money lost, then what explains most of the rest (a channel closed, a node
+/// dead), then money stuck. Any other comes last.
 const GRAVITY: &[&str] = &[
-    "value-vanished",
-    "value-created",
     "forwarder-loss",
     "claimed-not-paid",
     "paid-not-claimed",
     "mpp-partial",
-    "htlc-double-claim",
+    "value-vanished",
+    "value-created",
     "terminal-flip",
+    "htlc-double-claim",
     "wrong-preimage",
+    "revoked-commitment",
+    "unexpected-close",
+    "node-died",
     "unclaimed-output",
     "pending-htlc",
     "payment-undecided",
-    "unexpected-close",
-    "node-died",
+    "payment-outcome",
     "dead-channel",
 ];
 

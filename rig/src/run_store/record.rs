@@ -13,6 +13,9 @@ use crate::oracle::{Finding, Judgement};
 /// The format of all records but plans.
 pub const RUN_VERSION: u32 = 1;
 
+/// The code of the oracle `armed` for a fault whose point was never reached.
+const POINT_NOT_REACHED: &str = "point-not-reached";
+
 /// `run.json`: written once, before the first case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -113,6 +116,15 @@ impl CaseRecord {
             (Some(_), Verdict::NotRun) => Verdict::NotRun,
             (Some(_), _) => Verdict::Fail,
         }
+    }
+
+    /// Whether it was judged with its point reached, so that its points are covered.
+    pub fn covers(&self) -> bool {
+        matches!(self.verdict, Verdict::Pass | Verdict::Fail)
+            && !self
+                .findings
+                .iter()
+                .any(|found| found.finding.code == POINT_NOT_REACHED)
     }
 
     /// The codes of its findings, sorted, each once.

@@ -3,8 +3,12 @@
 //! Data flows one way: scenario → plan → processes → trace → verdict → report.
 
 pub mod chain;
+pub mod cli;
 pub mod evidence;
+pub mod explore;
 pub mod oracle;
+pub mod report;
+pub mod run_store;
 pub mod scenario;
 pub mod setup;
 pub mod world;

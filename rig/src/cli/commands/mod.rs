@@ -1,0 +1,108 @@
+//! One file a command. Each takes the command line and the world outside, prints, and says how it
+//! ended.
+
+mod explore;
+mod judge;
+mod list;
+mod replay;
+mod run;
+
+use std::path::PathBuf;
+
+use super::args::{Arguments, Command};
+use super::console::Console;
+use super::environment::Environment;
+use super::error::CommandError;
+use super::exit::EXIT_PASS;
+use crate::explore::Interrupt;
+use crate::run_store::SummaryRecord;
+use crate::scenario::{KindOverrides, Scenario};
+
+/// What every command has at hand.
+pub(super) struct Context<'a, E> {
+    pub arguments: &'a Arguments,
+    pub environment: &'a E,
+    pub console: &'a Console,
+    pub interrupt: Interrupt,
+    pub logs: PathBuf,
+    pub workers: usize,
+    pub command_line: Vec<String>,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ended {
+    pub summary: SummaryRecord,
+    pub exit_code: u8,
+}
+
+impl Ended {
+    /// Of a command that ran no case.
+    pub fn without_cases(exit_code: u8) -> Ended {
+        Ended {
+            summary: SummaryRecord::default(),
+            exit_code,
+        }
+    }
+}
+
+impl<'a, E: Environment> Context<'a, E> {
+    pub fn new(
+        arguments: &'a Arguments,
+        environment: &'a E,
+        console: &'a Console,
+        interrupt: Interrupt,
+    ) -> Self {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Context {
+            arguments,
+            environment,
+            console,
+            interrupt,
+            logs: arguments
+                .logs
+                .clone()
+                .unwrap_or_else(|| environment.default_logs()),
+            workers: arguments.workers.map_or_else(cores, usize::from),
+            command_line: std::env::args().skip(1).collect(),
+        }
+    }
+
+    /// The scenario, with every node's kind decided by the command line.
+    fn scenario(&self, name: &str) -> Result<Scenario, CommandError> {
+        let mut scenario = self.environment.scenario(name)?;
+        let overrides: KindOverrides = self.arguments.kinds.iter().cloned().collect();
+        scenario.with_kinds(&overrides)?;
+        Ok(scenario)
+    }
+}
+
+/// Does what the command line asks.
+pub(super) async fn execute<E: Environment>(
+    context: &Context<'_, E>,
+) -> Result<Ended, CommandError> {
+    match &context.arguments.command {
+        Command::Setup => {
+            let parts = tokio::select! {
+                parts = context.environment.parts() => parts?,
+                () = context.interrupt.wait() => return Err(CommandError::Interrupted),
+            };
+            for (name, what) in context.environment.describe(&parts) {
+                context.console.say(&format!("{name}: {what}"));
+            }
+            Ok(Ended::without_cases(EXIT_PASS))
+        }
+        Command::Doctor => {
+            let (said, exit_code) = context.environment.doctor().await?;
+            context.console.say(&said);
+            Ok(Ended::without_cases(exit_code))
+        }
+        Command::List { what } => list::list(context, *what),
+        Command::Run(arguments) => run::run(context, arguments).await,
+        Command::Explore(arguments) => explore::explore(context, arguments).await,
+        Command::Replay(arguments) => replay::replay(context, arguments).await,
+        Command::Judge { target } => judge::judge(context, target),
+        // `cli::main` has taken it before anything was started.
+        Command::Node { .. } => Ok(Ended::without_cases(EXIT_PASS)),
+    }
+}

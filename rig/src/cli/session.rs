@@ -1,0 +1,114 @@
+//! One run from its folder's first file to its last: what `run`, `explore` and `replay` share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::commands::{Context, Ended};
+use super::environment::Environment;
+use super::error::CommandError;
+use super::exit::exit_code_of;
+use super::progress::progress;
+use super::rig_log;
+use crate::explore::{Campaign, Tally};
+use crate::report::{RunReport, render_text, write_files};
+use crate::run_store::{CaseRecord, PointsRecord, RUN_VERSION, RunFolder, RunRecord};
+
+/// A run under way.
+pub(super) struct Session<R> {
+    /// What runs its cases.
+    pub campaign: Campaign<R>,
+    run: RunRecord,
+    replay_options: String,
+}
+
+impl<R: crate::explore::RunCase> Session<R> {
+    /// Starts the parts and makes the run's folder.
+    pub async fn begin<E: Environment<Runner = R>>(
+        context: &Context<'_, E>,
+        subject: &str,
+    ) -> Result<Session<R>, CommandError> {
+        let parts = tokio::select! {
+            parts = context.environment.parts() => parts?,
+            () = context.interrupt.wait() => return Err(CommandError::Interrupted),
+        };
+        let began = Instant::now();
+        let started = chrono::Utc::now();
+        let folder = RunFolder::create(&context.logs, subject, started)?;
+        let run = RunRecord {
+            version: RUN_VERSION,
+            run_id: folder.run_id(),
+            command: context.command_line.clone(),
+            deadbolt: env!("CARGO_PKG_VERSION").to_owned(),
+            subject: subject.to_owned(),
+            seed: context.arguments.seed,
+            workers: context.workers,
+            parts: context.environment.describe(&parts),
+            started,
+        };
+        folder.save_run(&run)?;
+        let bench = context
+            .environment
+            .start(parts, context.workers, folder.path())?;
+        rig_log::write_to(&folder.path().join("rig.jsonl"));
+        tracing::info!(run = run.run_id, subject, "run begins");
+        let campaign = Campaign {
+            runner: bench.runner,
+            judge: context.environment.judge(),
+            folder: Arc::new(folder),
+            keep: context.arguments.keep,
+            workers: context.workers,
+            progress: progress(
+                context.console.is_terminal(),
+                !context.arguments.no_progress,
+            ),
+            interrupt: context.interrupt.clone(),
+            began,
+        };
+        let replay_options = match &context.arguments.logs {
+            Some(logs) => format!(" --logs {}", logs.display()),
+            None => String::new(),
+        };
+        Ok(Session {
+            campaign,
+            run,
+            replay_options,
+        })
+    }
+
+    /// Writes the summary and the reports, and prints.
+    pub fn end<E: Environment>(
+        self,
+        context: &Context<'_, E>,
+        records: Vec<CaseRecord>,
+        points: Option<PointsRecord>,
+        interrupted: bool,
+    ) -> Result<Ended, CommandError> {
+        self.campaign.progress.finish();
+        let tally = Tally::of(&records);
+        let points_total = match &points {
+            Some(points) => points.points.len(),
+            None => records.iter().map(|record| record.points.len()).sum(),
+        };
+        let summary = tally.summary(
+            Some(self.run.run_id.clone()),
+            points_total as u64,
+            self.campaign.began.elapsed(),
+        );
+        let folder = &self.campaign.folder;
+        let report = RunReport {
+            run: self.run,
+            points,
+            records,
+            summary: summary.clone(),
+            incomplete: interrupted,
+            replay_options: self.replay_options,
+        };
+        context.console.say(&render_text(&report));
+        folder.save_summary(&summary)?;
+        write_files(&report, folder)?;
+        Ok(Ended {
+            summary,
+            exit_code: exit_code_of(&tally),
+        })
+    }
+}

@@ -1,0 +1,348 @@
+//! Runs many cases, several at once: saves each one's evidence, has it judged, writes its verdict.
+//! Nothing that goes wrong with one case stops the others.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use faults::NodePoint;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use super::interrupt::Interrupt;
+use super::runner::{CaseOutcome, Keep, RunCase};
+use super::tally::{Progress, Tally};
+use crate::evidence::{Evidence, Phase, Verdict};
+use crate::oracle::{Judgement, verdict_of};
+use crate::run_store::{
+    CaseFolder, CaseRecord, FindingRecord, PinRecord, RUN_VERSION, RunFolder, StoreError,
+    VerdictRecord,
+};
+use crate::scenario::{Case, Plan};
+
+/// Draws every oracle's judgement.
+pub type Judge = Arc<dyn Fn(&Evidence) -> Vec<Judgement> + Send + Sync>;
+
+/// A case to run.
+#[derive(Clone, Debug)]
+pub struct PlannedCase {
+    /// Name of its folder.
+    pub case_id: String,
+    /// What to do.
+    pub plan: Plan,
+    /// The points it stands for.
+    pub points: Vec<NodePoint>,
+    /// The verdict and finding it must get, for a pinned case.
+    pub pin: Option<Case>,
+}
+
+/// A case that was run and judged.
+pub struct Judged {
+    /// What is written of it.
+    pub record: CaseRecord,
+    /// Its evidence, as far as there is any.
+    pub evidence: Option<Evidence>,
+}
+
+/// How a campaign ended.
+#[derive(Debug, Default)]
+pub struct Ran {
+    /// The cases that ended, in order of their ids.
+    pub records: Vec<CaseRecord>,
+    /// Whether the user stopped it.
+    pub interrupted: bool,
+}
+
+/// A campaign's means. Cloning shares them.
+pub struct Campaign<R> {
+    /// Runs a case.
+    pub runner: Arc<R>,
+    /// Judges it.
+    pub judge: Judge,
+    /// Where it is saved.
+    pub folder: Arc<RunFolder>,
+    /// Whose evidence stays.
+    pub keep: Keep,
+    /// How many cases run at once; at least one does.
+    pub workers: usize,
+    /// Who hears of it.
+    pub progress: Arc<dyn Progress>,
+    /// How the user stops it.
+    pub interrupt: Interrupt,
+    /// When the run began.
+    pub began: Instant,
+}
+
+impl<R> Clone for Campaign<R> {
+    fn clone(&self) -> Self {
+        Campaign {
+            runner: Arc::clone(&self.runner),
+            judge: Arc::clone(&self.judge),
+            folder: Arc::clone(&self.folder),
+            keep: self.keep,
+            workers: self.workers,
+            progress: Arc::clone(&self.progress),
+            interrupt: self.interrupt.clone(),
+            began: self.began,
+        }
+    }
+}
+
+impl<R: RunCase> Campaign<R> {
+    /// Runs one case and keeps its evidence in memory; `None` if the user stopped it.
+    pub async fn run_one(&self, case: PlannedCase) -> Option<Judged> {
+        self.progress.begin(1);
+        let mut running = JoinSet::new();
+        let started = Instant::now();
+        let spare = case.clone();
+        let campaign = self.clone();
+        running.spawn(async move { campaign.run_case(case).await });
+        let judged = tokio::select! {
+            joined = running.join_next() => match joined {
+                Some(Ok(judged)) => judged,
+                Some(Err(error)) => self.broken(&spare, started, &error),
+                None => return None,
+            },
+            () = self.interrupt.wait() => {
+                running.shutdown().await;
+                return None;
+            }
+        };
+        let tally = Tally::of([&judged.record]);
+        self.progress.case_ended(&judged.record, &tally);
+        Some(judged)
+    }
+
+    /// Runs all cases, `workers` at once.
+    pub async fn run_all(&self, cases: Vec<PlannedCase>) -> Ran {
+        self.progress.begin(cases.len());
+        let mut waiting = VecDeque::from(cases);
+        let mut running = JoinSet::new();
+        let mut at_work: HashMap<Id, (PlannedCase, Instant)> = HashMap::new();
+        let mut ran = Ran::default();
+        let mut tally = Tally::default();
+        loop {
+            while running.len() < self.workers.max(1) && !self.interrupt.is_set() {
+                let Some(case) = waiting.pop_front() else {
+                    break;
+                };
+                let campaign = self.clone();
+                let spare = case.clone();
+                let handle = running.spawn(async move { campaign.run_case(case).await.record });
+                at_work.insert(handle.id(), (spare, Instant::now()));
+            }
+            let joined = tokio::select! {
+                joined = running.join_next_with_id() => joined,
+                () = self.interrupt.wait() => {
+                    ran.interrupted = true;
+                    // Dropping a case's future kills its processes.
+                    running.shutdown().await;
+                    break;
+                }
+            };
+            let record = match joined {
+                None => break,
+                Some(Ok((id, record))) => {
+                    at_work.remove(&id);
+                    record
+                }
+                Some(Err(error)) => match at_work.remove(&error.id()) {
+                    Some((case, started)) => self.broken(&case, started, &error).record,
+                    None => continue,
+                },
+            };
+            tally.add(&record);
+            self.progress.case_ended(&record, &tally);
+            ran.records.push(record);
+        }
+        ran.interrupted |= self.interrupt.is_set();
+        ran.records.sort_by(|a, b| a.case_id.cmp(&b.case_id));
+        ran
+    }
+
+    async fn run_case(&self, case: PlannedCase) -> Judged {
+        let started = Instant::now();
+        let folder = match self.folder.begin_case(&case.case_id, &case.plan) {
+            Ok(folder) => folder,
+            Err(error) => return self.faulted(&case, started, error.to_string()),
+        };
+        let outcome = self.runner.run(&case.plan).await;
+        let campaign = self.clone();
+        let spare = case.clone();
+        // Saving and judging block; the other cases' processes must not wait for that.
+        let ended = tokio::task::spawn_blocking(move || {
+            campaign.save_and_judge(&case, &folder, outcome, started)
+        });
+        match ended.await {
+            Ok(judged) => judged,
+            Err(error) => self.broken(&spare, started, &error),
+        }
+    }
+
+    /// Saves first and judges afterwards, so that a verdict can always be drawn again.
+    fn save_and_judge(
+        &self,
+        case: &PlannedCase,
+        folder: &CaseFolder,
+        outcome: CaseOutcome,
+        started: Instant,
+    ) -> Judged {
+        let judging = Instant::now();
+        let mut rig_fault = outcome.rig_fault;
+        let mut evidence_kept = false;
+        if let Some(evidence) = &outcome.evidence {
+            match folder.save_evidence(evidence) {
+                Ok(()) => evidence_kept = true,
+                Err(error) => note_fault(&mut rig_fault, &error.to_string()),
+            }
+        }
+        let verdict = match (&outcome.evidence, rig_fault) {
+            (Some(evidence), None) => judge_evidence(&self.judge, evidence),
+            (None, None) => fault_verdict("the case ended without evidence".to_owned()),
+            (_, Some(reason)) => fault_verdict(reason),
+        };
+        let mut phase_us = outcome.phase_us;
+        let mut record = record_of(case, &verdict);
+        let keeps = self.keep == Keep::All || verdict.verdict != Verdict::Pass;
+        let kept = if keeps {
+            folder
+                .save_verdict(&verdict)
+                .and_then(|()| {
+                    outcome
+                        .scratch
+                        .keep(folder.path())
+                        .map_err(|source| StoreError::Io {
+                            doing: "keep the files of the nodes in",
+                            path: folder.path().to_owned(),
+                            source,
+                        })
+                })
+                // The world's own trace may go on behind the evidence: what was judged is what is kept.
+                .and_then(|()| match &outcome.evidence {
+                    Some(evidence) => folder.save_evidence(evidence),
+                    None => Ok(()),
+                })
+        } else {
+            evidence_kept = false;
+            folder.drop_evidence()
+        };
+        if let Err(error) = kept {
+            record.verdict = Verdict::RigFault;
+            note_fault(&mut record.rig_fault, &error.to_string());
+        }
+        record.evidence_kept = evidence_kept;
+        phase_us.insert(Phase::Judge, micros(judging));
+        record.phase_us = phase_us;
+        self.write_verdict(&mut record, started);
+        Judged {
+            record,
+            evidence: outcome.evidence,
+        }
+    }
+
+    /// A case whose task panicked: the rig's fault, and no other case's.
+    fn broken(&self, case: &PlannedCase, started: Instant, error: &JoinError) -> Judged {
+        self.faulted(
+            case,
+            started,
+            format!("the rig broke off: {error}; please report this with the run's rig.jsonl"),
+        )
+    }
+
+    fn faulted(&self, case: &PlannedCase, started: Instant, reason: String) -> Judged {
+        let verdict = fault_verdict(reason);
+        let folder = self.folder.case(&case.case_id);
+        if let Err(error) = folder.save_verdict(&verdict) {
+            tracing::warn!(case = case.case_id, %error, "a verdict was not saved");
+        }
+        let mut record = record_of(case, &verdict);
+        record.evidence_kept = folder.has_evidence();
+        self.write_verdict(&mut record, started);
+        Judged {
+            record,
+            evidence: None,
+        }
+    }
+
+    fn write_verdict(&self, record: &mut CaseRecord, started: Instant) {
+        record.wall_us = micros(started);
+        record.ended_us = micros(self.began);
+        if let Err(error) = self.folder.add_verdict(record) {
+            // The line is lost, the report of this run is not: it has the record.
+            record.verdict = Verdict::RigFault;
+            note_fault(&mut record.rig_fault, &error.to_string());
+        }
+        tracing::info!(
+            case = record.case_id,
+            verdict = ?record.verdict,
+            rig_fault = record.rig_fault,
+            wall_us = record.wall_us,
+            "case ended"
+        );
+    }
+}
+
+/// Judges evidence and draws the case's verdict.
+pub(crate) fn judge_evidence(judge: &Judge, evidence: &Evidence) -> VerdictRecord {
+    let judgements = judge(evidence);
+    VerdictRecord {
+        version: RUN_VERSION,
+        verdict: verdict_of(&judgements),
+        judgements,
+        rig_fault: None,
+    }
+}
+
+fn fault_verdict(reason: String) -> VerdictRecord {
+    VerdictRecord {
+        version: RUN_VERSION,
+        verdict: Verdict::RigFault,
+        judgements: Vec::new(),
+        rig_fault: Some(reason),
+    }
+}
+
+/// The record of a case with this verdict; its times come later.
+pub(crate) fn record_of(case: &PlannedCase, verdict: &VerdictRecord) -> CaseRecord {
+    let findings: Vec<FindingRecord> = verdict
+        .judgements
+        .iter()
+        .flat_map(|judgement| {
+            judgement.findings.iter().map(|finding| FindingRecord {
+                oracle: judgement.oracle.clone(),
+                finding: finding.clone(),
+            })
+        })
+        .collect();
+    let pinned = case.pin.as_ref().map(|pin| PinRecord {
+        verdict: pin.verdict,
+        finding: pin.finding.clone(),
+        met: verdict.verdict == pin.verdict
+            && pin
+                .finding
+                .as_ref()
+                .is_none_or(|code| findings.iter().any(|found| &found.finding.code == code)),
+    });
+    CaseRecord {
+        case_id: case.case_id.clone(),
+        points: case.points.clone(),
+        verdict: verdict.verdict,
+        pinned,
+        findings,
+        rig_fault: verdict.rig_fault.clone(),
+        phase_us: BTreeMap::new(),
+        wall_us: 0,
+        ended_us: 0,
+        evidence_kept: false,
+    }
+}
+
+fn note_fault(fault: &mut Option<String>, more: &str) {
+    *fault = Some(match fault.take() {
+        None => more.to_owned(),
+        Some(first) => format!("{first}; and then {more}"),
+    });
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

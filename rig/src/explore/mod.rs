@@ -1,0 +1,26 @@
+//! Explores a scenario: a dry run lists the points its nodes pass, then one fresh world per class of
+//! points is killed there and judged. Owns which cases there are and how a campaign of them runs;
+//! never how a world works (a `RunCase` does) nor what is right (the oracles do).
+
+mod campaign;
+mod classes;
+mod exploration;
+mod interrupt;
+mod partition;
+mod points;
+mod runner;
+mod tally;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use campaign::{Campaign, Judge, Judged, PlannedCase, Ran};
+pub(crate) use campaign::{judge_evidence, record_of};
+pub use classes::{PointClass, case_id_of, classes_of};
+pub use exploration::{DRY_RUN, Exploration, ExploreError, ExploreOptions, Explored};
+pub use interrupt::{Interrupt, Interrupter};
+pub use partition::{Partition, PartitionParseError};
+pub use points::{ReachedPoint, canonical, points_of};
+pub use runner::{CaseOutcome, CaseScratch, Keep, NoScratch, RunCase};
+pub use tally::{Progress, Silent, Tally};

@@ -1,0 +1,96 @@
+//! Running totals, and who wants to hear of them.
+
+use std::time::Duration;
+
+use crate::evidence::Verdict;
+use crate::run_store::{CaseRecord, SummaryRecord};
+
+/// Totals of the cases that ended so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// All well.
+    pub pass: u64,
+    /// With a finding, or not as pinned.
+    pub fail: u64,
+    /// Not judged.
+    pub not_run: u64,
+    /// The rig went wrong.
+    pub rig_fault: u64,
+    /// Points that judged cases stand for.
+    pub points_covered: u64,
+}
+
+impl Tally {
+    /// Totals of these.
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a CaseRecord>) -> Tally {
+        let mut tally = Tally::default();
+        for record in records {
+            tally.add(record);
+        }
+        tally
+    }
+
+    /// Counts one more.
+    pub fn add(&mut self, record: &CaseRecord) {
+        match record.counts_as() {
+            Verdict::Pass => self.pass += 1,
+            Verdict::Fail => self.fail += 1,
+            Verdict::NotRun => self.not_run += 1,
+            Verdict::RigFault => self.rig_fault += 1,
+        }
+        if record.covers() {
+            self.points_covered += record.points.len() as u64;
+        }
+    }
+
+    /// Cases that ended.
+    pub fn cases(&self) -> u64 {
+        self.pass + self.fail + self.not_run + self.rig_fault
+    }
+
+    /// The totals as every command with `--json` prints them.
+    pub fn summary(
+        &self,
+        run_id: Option<String>,
+        points_total: u64,
+        wall: Duration,
+    ) -> SummaryRecord {
+        let seconds = wall.as_secs_f64();
+        let per_minute = if seconds > 0.0 {
+            self.cases() as f64 * 60.0 / seconds
+        } else {
+            0.0
+        };
+        SummaryRecord {
+            run_id,
+            cases: self.cases(),
+            pass: self.pass,
+            fail: self.fail,
+            not_run: self.not_run,
+            rig_fault: self.rig_fault,
+            points_total,
+            points_covered: self.points_covered,
+            wall_s: (seconds * 1000.0).round() / 1000.0,
+            cases_per_min: (per_minute * 10.0).round() / 10.0,
+        }
+    }
+}
+
+/// Hears how a campaign goes. Calls come from one task.
+pub trait Progress: Send + Sync {
+    /// So many more cases are to be run.
+    fn begin(&self, cases: usize);
+    /// One ended.
+    fn case_ended(&self, record: &CaseRecord, tally: &Tally);
+    /// All ended, or the user stopped it.
+    fn finish(&self);
+}
+
+/// Hears nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _: usize) {}
+    fn case_ended(&self, _: &CaseRecord, _: &Tally) {}
+    fn finish(&self) {}
+}

@@ -1,0 +1,223 @@
+//! What several oracles need of a case, read once: its chain, its closes, its HTLCs. Owns lookups;
+//! decides nothing.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use bitcoin::OutPoint;
+use node_bin::api::{ChannelView, Report, RestView, UserEvent};
+
+use super::Docket;
+use super::chain_view::ChainView;
+use super::chain_view::commitment::Closure;
+use super::htlcs::{self, Htlc};
+use super::outcome::{self, Outcome};
+use crate::evidence::{Evidence, NodeReport, OpenedChannel, RigEntry, Source};
+
+/// Evidence with what follows from it directly.
+pub struct CaseView<'a> {
+    /// All there is.
+    pub evidence: &'a Evidence,
+    chain: Result<ChainView, String>,
+    closures: BTreeMap<String, Closure>,
+    htlcs: Vec<(Htlc, Outcome)>,
+}
+
+/// A node's report with where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a, T> {
+    /// The trace entry.
+    pub seq: u64,
+    /// Who.
+    pub node: &'a str,
+    /// In which life.
+    pub life: u32,
+    /// What.
+    pub what: &'a T,
+}
+
+impl<'a> CaseView<'a> {
+    /// Reads the evidence. What cannot be read is said by the oracles that need it.
+    pub fn read(evidence: &'a Evidence) -> Self {
+        let chain = ChainView::read(&evidence.chain).map_err(|error| error.to_string());
+        let mut case = CaseView {
+            evidence,
+            chain,
+            closures: BTreeMap::new(),
+            htlcs: Vec::new(),
+        };
+        case.read_closures();
+        case.read_htlcs();
+        case
+    }
+
+    fn read_closures(&mut self) {
+        let Ok(chain) = &self.chain else { return };
+        for channel in &self.evidence.channels {
+            let closure = match OutPoint::from_str(&channel.funding) {
+                Ok(funding) => Closure::read(chain, &funding),
+                Err(_) => Closure::Unfunded,
+            };
+            self.closures.insert(channel.label.clone(), closure);
+        }
+    }
+
+    fn read_htlcs(&mut self) {
+        let all = htlcs::read(self.evidence);
+        let mut outcomes = vec![Outcome::Pending; all.len()];
+        for channel in &self.evidence.channels {
+            let places: Vec<usize> = (0..all.len())
+                .filter(|place| all[*place].channel == channel.label)
+                .collect();
+            let here: Vec<&Htlc> = places.iter().map(|place| &all[*place]).collect();
+            let rest = [self.rest(&channel.opener), self.rest(&channel.acceptor)];
+            let closure = self
+                .closures
+                .get(&channel.label)
+                .unwrap_or(&Closure::Unfunded);
+            let ended = outcome::of_channel(&here, closure, rest, &channel.channel_id);
+            for (place, ended) in places.into_iter().zip(ended) {
+                outcomes[place] = ended;
+            }
+        }
+        self.htlcs = all.into_iter().zip(outcomes).collect();
+    }
+
+    /// The chain, or `None` after a word to the docket.
+    pub(super) fn chain_or_miss(&self, docket: &mut Docket) -> Option<&ChainView> {
+        let funded = |label: &String| self.closures.get(label) != Some(&Closure::Unfunded);
+        match &self.chain {
+            Ok(chain) => {
+                let unfunded = self.evidence.channels.iter().find(|c| !funded(&c.label));
+                if let Some(channel) = unfunded {
+                    docket.miss(
+                        "evidence-missing",
+                        format!(
+                            "the funding {} of {} is in none of the case's blocks",
+                            channel.funding, channel.label
+                        ),
+                    );
+                    return None;
+                }
+                Some(chain)
+            }
+            Err(reason) => {
+                docket.miss("evidence-missing", reason.clone());
+                None
+            }
+        }
+    }
+
+    /// Says what is missing of the scenario's channels and of its nodes' views at rest.
+    pub(super) fn miss_what_is_not_there(&self, docket: &mut Docket) {
+        if self.evidence.trace.is_empty() {
+            docket.miss("evidence-missing", "the trace is empty".to_owned());
+        }
+        for node in self.evidence.plan.scenario.nodes.keys() {
+            if self.rest(node).is_none() {
+                let message = format!("there is no view of {node} at rest");
+                docket.miss("evidence-missing", message);
+            }
+        }
+        for channel in &self.evidence.plan.scenario.channels {
+            if self
+                .evidence
+                .channels
+                .iter()
+                .all(|c| c.label != channel.label)
+            {
+                let message = format!("channel {} was never opened", channel.label);
+                docket.miss("evidence-missing", message);
+            }
+        }
+    }
+
+    /// A node's view at rest.
+    pub(super) fn rest(&self, node: &str) -> Option<&'a RestView> {
+        self.evidence.rest.get(node)
+    }
+
+    /// A channel as the node lists it at rest.
+    pub(super) fn channel_at_rest(
+        &self,
+        node: &str,
+        channel: &OpenedChannel,
+    ) -> Option<&'a ChannelView> {
+        listed(self.evidence.rest.get(node)?, channel)
+    }
+
+    /// A channel as the node listed it after `[setup]`.
+    pub(super) fn channel_at_start(
+        &self,
+        node: &str,
+        channel: &OpenedChannel,
+    ) -> Option<&'a ChannelView> {
+        listed(self.evidence.start.get(node)?, channel)
+    }
+
+    /// What the chain says of a channel.
+    pub(super) fn closure(&self, label: &str) -> &Closure {
+        self.closures.get(label).unwrap_or(&Closure::Unfunded)
+    }
+
+    /// All HTLCs with how they ended.
+    pub(super) fn htlcs(&self) -> impl Iterator<Item = (&Htlc, Outcome)> {
+        self.htlcs.iter().map(|(htlc, outcome)| (htlc, *outcome))
+    }
+
+    /// Everything nodes reported.
+    pub(super) fn reports(&self) -> impl Iterator<Item = Told<'a, Report>> {
+        self.evidence
+            .trace
+            .iter()
+            .filter_map(|entry| match &entry.source {
+                Source::Node {
+                    node,
+                    life,
+                    report: NodeReport::Node(report),
+                } => Some(Told {
+                    seq: entry.seq,
+                    node,
+                    life: *life,
+                    what: report,
+                }),
+                _ => None,
+            })
+    }
+
+    /// Everything users were told, of killed lives too.
+    pub(super) fn events(&self) -> impl Iterator<Item = Told<'a, UserEvent>> {
+        self.reports().filter_map(|told| match told.what {
+            Report::Event { event } => Some(Told {
+                seq: told.seq,
+                node: told.node,
+                life: told.life,
+                what: event,
+            }),
+            _ => None,
+        })
+    }
+
+    /// Everything the rig did.
+    pub(super) fn rig_entries(&self) -> impl Iterator<Item = (u64, &'a RigEntry)> {
+        self.evidence
+            .trace
+            .iter()
+            .filter_map(|entry| match &entry.source {
+                Source::Rig { did } => Some((entry.seq, did)),
+                Source::Node { .. } => None,
+            })
+    }
+
+    /// Whether the scenario has the channel closed at the end.
+    pub(super) fn is_meant_to_close(&self, label: &str) -> bool {
+        let closed = &self.evidence.plan.scenario.expect.closed;
+        closed.iter().any(|expected| expected == label)
+    }
+}
+
+fn listed<'v>(view: &'v RestView, channel: &OpenedChannel) -> Option<&'v ChannelView> {
+    view.channels
+        .iter()
+        .find(|listed| listed.channel_id == channel.channel_id)
+}

@@ -1,0 +1,245 @@
+//! Every HTLC of the case, put together from the messages that both sides report. Owns what the wire
+//! says of each; what the chain adds is [`outcome`](super::outcome)'s, and what it means is the
+//! ledger's.
+//!
+//! BOLT 2 on reconnection: messages are repeated with the same id and content, and updates that no
+//! signature covered are forgotten, so that their id can come back with other content. An HTLC is
+//! therefore known by channel, offerer, id *and* content.
+
+use std::collections::BTreeMap;
+
+use node_bin::api::{Report, WireMessage};
+
+use crate::evidence::{Evidence, NodeReport, Source};
+
+/// An HTLC as the wire tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Htlc {
+    /// The channel's label.
+    pub channel: String,
+    /// Who offered it.
+    pub offerer: String,
+    /// Whom it was offered to.
+    pub receiver: String,
+    /// BOLT 2's id.
+    pub htlc_id: u64,
+    /// Millisatoshis.
+    pub amount_msat: u64,
+    /// 64 hexadecimal digits.
+    pub payment_hash: String,
+    /// Absolute height.
+    pub cltv_expiry: u32,
+    /// The receiver took the `update_add_htlc`.
+    pub arrived: bool,
+    /// Another HTLC was offered under the same id later: this one was forgotten.
+    pub replaced: bool,
+    /// The preimages that the offerer took from `update_fulfill_htlc`s, usually one.
+    pub preimages: Vec<String>,
+    /// The offerer took an `update_fail_htlc` or `update_fail_malformed_htlc`.
+    pub failed: bool,
+    /// The offerer also revoked the commitment before it: a failure for good.
+    pub fail_committed: bool,
+    /// Trace entries that tell of it.
+    pub trace: Vec<u64>,
+}
+
+impl Htlc {
+    /// For messages to people: `HTLC 0 of A on A-B (50000 msat)`.
+    pub fn name(&self) -> String {
+        format!(
+            "HTLC {} of {} on {} ({} msat)",
+            self.htlc_id, self.offerer, self.channel, self.amount_msat
+        )
+    }
+}
+
+/// Puts the HTLCs together, in order of their first appearance.
+pub fn read(evidence: &Evidence) -> Vec<Htlc> {
+    let mut reader = Reader::default();
+    for entry in &evidence.trace {
+        let Source::Node { node, life, report } = &entry.source else {
+            continue;
+        };
+        let NodeReport::Node(report) = report else {
+            continue;
+        };
+        reader.report(entry.seq, node, *life, report);
+    }
+    reader.htlcs
+}
+
+/// Channel, offerer, id.
+type Key = (String, String, u64);
+
+#[derive(Default)]
+struct Reader {
+    htlcs: Vec<Htlc>,
+    /// The newest HTLC under each id.
+    newest: BTreeMap<Key, usize>,
+    /// By node and channel: the failures it took, on their way to being committed.
+    failures: BTreeMap<(String, String), Failures>,
+    lives: BTreeMap<String, u32>,
+}
+
+#[derive(Default)]
+struct Failures {
+    peer: String,
+    unsigned: Vec<usize>,
+    signed: Vec<usize>,
+}
+
+impl Reader {
+    fn report(&mut self, seq: u64, node: &str, life: u32, report: &Report) {
+        if self.lives.insert(node.to_owned(), life) != Some(life) {
+            self.forget_unsigned(node, None);
+        }
+        match report {
+            Report::PeerUp { peer } | Report::PeerDown { peer } => {
+                self.forget_unsigned(node, Some(peer));
+            }
+            Report::Sent {
+                peer,
+                channel: Some(channel),
+                message,
+            } => self.sent(seq, node, peer, channel, message),
+            Report::Received {
+                peer,
+                channel: Some(channel),
+                message,
+            } => self.received(seq, node, peer, channel, message),
+            _ => {}
+        }
+    }
+
+    fn forget_unsigned(&mut self, node: &str, peer: Option<&str>) {
+        for ((of, _), failures) in &mut self.failures {
+            if of == node && peer.is_none_or(|peer| peer == failures.peer) {
+                failures.unsigned.clear();
+            }
+        }
+    }
+
+    fn sent(&mut self, seq: u64, node: &str, peer: &str, channel: &str, message: &WireMessage) {
+        match message {
+            WireMessage::UpdateAddHtlc { .. } => {
+                self.added(seq, channel, node, peer, message);
+            }
+            WireMessage::UpdateFulfillHtlc { htlc_id, .. }
+            | WireMessage::UpdateFailHtlc { htlc_id }
+            | WireMessage::UpdateFailMalformedHtlc { htlc_id, .. } => {
+                // The sender of a removal knows; what counts is that the offerer took it.
+                if let Some(place) = self.find(channel, peer, *htlc_id) {
+                    self.htlcs[place].trace.push(seq);
+                }
+            }
+            WireMessage::RevokeAndAck {} => {
+                let key = (node.to_owned(), channel.to_owned());
+                let signed = self
+                    .failures
+                    .get_mut(&key)
+                    .map(|f| std::mem::take(&mut f.signed));
+                for place in signed.unwrap_or_default() {
+                    self.htlcs[place].fail_committed = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn received(&mut self, seq: u64, node: &str, peer: &str, channel: &str, message: &WireMessage) {
+        match message {
+            WireMessage::UpdateAddHtlc { .. } => {
+                if let Some(place) = self.added(seq, channel, peer, node, message) {
+                    self.htlcs[place].arrived = true;
+                }
+            }
+            WireMessage::UpdateFulfillHtlc { htlc_id, preimage } => {
+                if let Some(place) = self.find(channel, node, *htlc_id) {
+                    let htlc = &mut self.htlcs[place];
+                    htlc.trace.push(seq);
+                    if !htlc.preimages.contains(preimage) {
+                        htlc.preimages.push(preimage.clone());
+                    }
+                }
+            }
+            WireMessage::UpdateFailHtlc { htlc_id }
+            | WireMessage::UpdateFailMalformedHtlc { htlc_id, .. } => {
+                if let Some(place) = self.find(channel, node, *htlc_id) {
+                    self.htlcs[place].trace.push(seq);
+                    self.htlcs[place].failed = true;
+                    self.failures_of(node, peer, channel).unsigned.push(place);
+                }
+            }
+            WireMessage::CommitmentSigned { .. } => {
+                let failures = self.failures_of(node, peer, channel);
+                failures.signed.append(&mut failures.unsigned);
+            }
+            _ => {}
+        }
+    }
+
+    fn failures_of(&mut self, node: &str, peer: &str, channel: &str) -> &mut Failures {
+        let key = (node.to_owned(), channel.to_owned());
+        self.failures.entry(key).or_insert_with(|| Failures {
+            peer: peer.to_owned(),
+            ..Failures::default()
+        })
+    }
+
+    fn find(&self, channel: &str, offerer: &str, htlc_id: u64) -> Option<usize> {
+        let key = (channel.to_owned(), offerer.to_owned(), htlc_id);
+        self.newest.get(&key).copied()
+    }
+
+    fn added(
+        &mut self,
+        seq: u64,
+        channel: &str,
+        offerer: &str,
+        receiver: &str,
+        message: &WireMessage,
+    ) -> Option<usize> {
+        let WireMessage::UpdateAddHtlc {
+            htlc_id,
+            amount_msat,
+            payment_hash,
+            cltv_expiry,
+        } = message
+        else {
+            return None;
+        };
+        let known = self.htlcs.iter().position(|htlc| {
+            htlc.channel == channel
+                && htlc.offerer == offerer
+                && htlc.htlc_id == *htlc_id
+                && htlc.amount_msat == *amount_msat
+                && htlc.payment_hash == *payment_hash
+                && htlc.cltv_expiry == *cltv_expiry
+        });
+        if let Some(place) = known {
+            self.htlcs[place].trace.push(seq);
+            return Some(place);
+        }
+        let place = self.htlcs.len();
+        let key = (channel.to_owned(), offerer.to_owned(), *htlc_id);
+        if let Some(older) = self.newest.insert(key, place) {
+            self.htlcs[older].replaced = true;
+        }
+        self.htlcs.push(Htlc {
+            channel: channel.to_owned(),
+            offerer: offerer.to_owned(),
+            receiver: receiver.to_owned(),
+            htlc_id: *htlc_id,
+            amount_msat: *amount_msat,
+            payment_hash: payment_hash.clone(),
+            cltv_expiry: *cltv_expiry,
+            arrived: false,
+            replaced: false,
+            preimages: Vec::new(),
+            failed: false,
+            fail_committed: false,
+            trace: vec![seq],
+        });
+        Some(place)
+    }
+}

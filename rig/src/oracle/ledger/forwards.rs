@@ -1,0 +1,124 @@
+//! What forwarders gave and got under one payment hash. A forwarder must never have paid downstream
+//! without being paid upstream, nor the other way round.
+
+use std::collections::BTreeSet;
+
+use super::Ended;
+use crate::oracle::outcome::Outcome;
+use crate::oracle::{CaseView, Docket};
+
+#[derive(Default)]
+struct Side {
+    claimed: usize,
+    claimed_msat: u64,
+    /// Those that are sure not to be paid any more.
+    refunded_msat: u64,
+    dust_msat: u64,
+    pending: usize,
+    lines: Vec<String>,
+    trace: Vec<u64>,
+}
+
+impl Side {
+    fn of<'h>(htlcs: impl Iterator<Item = &'h (&'h crate::oracle::htlcs::Htlc, Outcome)>) -> Self {
+        let mut side = Side::default();
+        for (htlc, outcome) in htlcs {
+            match outcome {
+                Outcome::Claimed(_) => {
+                    side.claimed += 1;
+                    side.claimed_msat = side.claimed_msat.saturating_add(htlc.amount_msat);
+                }
+                Outcome::Failed(_) | Outcome::Forgotten | Outcome::Penalty => {
+                    side.refunded_msat = side.refunded_msat.saturating_add(htlc.amount_msat);
+                }
+                Outcome::Dust => side.dust_msat = side.dust_msat.saturating_add(htlc.amount_msat),
+                Outcome::Pending => side.pending += 1,
+            }
+            side.lines.push(format!("{}: {outcome:?}", htlc.name()));
+            side.trace.extend(&htlc.trace);
+        }
+        side
+    }
+}
+
+/// Judges every node between this hash's payers and payees.
+pub(super) fn judge(
+    case: &CaseView<'_>,
+    payment_hash: &str,
+    htlcs: &Ended<'_>,
+    docket: &mut Docket,
+) {
+    let nodes: BTreeSet<&str> = htlcs
+        .iter()
+        .flat_map(|(htlc, _)| [htlc.offerer.as_str(), htlc.receiver.as_str()])
+        .collect();
+    for node in nodes {
+        let is_end = case.evidence.payments.iter().any(|made| {
+            made.payment_hash == payment_hash && (made.from == node || made.to == node)
+        });
+        if !is_end {
+            judge_forwarder(node, payment_hash, htlcs, docket);
+        }
+    }
+}
+
+fn judge_forwarder(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &mut Docket) {
+    let inbound = Side::of(htlcs.iter().filter(|(htlc, _)| htlc.receiver == node));
+    let outbound = Side::of(htlcs.iter().filter(|(htlc, _)| htlc.offerer == node));
+    let lines = || {
+        let mut lines = vec![format!("payment hash {payment_hash}")];
+        lines.extend(inbound.lines.iter().map(|line| format!("inbound {line}")));
+        lines.extend(outbound.lines.iter().map(|line| format!("outbound {line}")));
+        lines
+    };
+    let trace = || {
+        let mut trace: Vec<u64> = inbound
+            .trace
+            .iter()
+            .chain(&outbound.trace)
+            .copied()
+            .collect();
+        trace.sort_unstable();
+        trace.dedup();
+        trace
+    };
+    let (got, gave) = (inbound.claimed_msat, outbound.claimed_msat);
+    if gave > got {
+        let lost = gave - got;
+        if inbound.pending > 0 {
+            // Not lost yet; that it is still pending is for `at-rest` to say.
+            docket.note(format!(
+                "{node} paid {gave} msat downstream and waits for its inbound HTLC"
+            ));
+        } else if inbound.dust_msat >= lost {
+            docket.note(format!(
+                "{node} lost {lost} msat of dust HTLCs that had no output when their channel closed"
+            ));
+        } else {
+            docket.find(
+                "forwarder-loss",
+                format!("{node} paid {gave} msat downstream and got {got} msat upstream: it lost {lost} msat"),
+                trace(),
+                lines(),
+            );
+        }
+    } else if inbound.claimed > outbound.claimed {
+        if outbound.pending > 0 || outbound.dust_msat > 0 {
+            docket.note(format!(
+                "{node} got {got} msat upstream while an outbound HTLC is pending or was dust"
+            ));
+        } else {
+            docket.find(
+                "forwarder-gain",
+                format!(
+                    "{node} got {got} msat upstream and paid {gave} msat downstream, with {} msat of its \
+                     outbound HTLCs refunded: it kept {} msat of others",
+                    outbound.refunded_msat,
+                    got - gave
+                ),
+                trace(),
+                lines(),
+            );
+        }
+    }
+}

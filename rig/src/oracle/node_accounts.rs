@@ -1,0 +1,139 @@
+//! Every node by itself: what it has in wallet and channels changed by what it was paid and paid,
+//! to the millisatoshi; a node whose channels went on chain may also have lost chain fees, anchors,
+//! dust and the parts of outputs below one satoshi, but never gained.
+
+use bitcoin::OutPoint;
+
+use super::chain_view::commitment::{ANCHOR_SAT, Closure};
+use super::chain_view::witness::OutputKind;
+use super::conservation::{Books, fundings, wallet_sat};
+use super::{CaseView, Docket};
+
+/// Judges every node. The sums over all nodes are known to be right.
+pub(super) fn judge(case: &CaseView<'_>, books: &Books, docket: &mut Docket) {
+    for node in case.evidence.plan.scenario.nodes.keys() {
+        judge_node(case, books, node, docket);
+    }
+}
+
+fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docket) {
+    let Some(change_msat) = change_msat(case, node, docket) else {
+        return;
+    };
+    let flow_msat = flow_msat(case, node);
+    // Above zero: the node has more than its HTLCs brought it.
+    let surplus_msat = change_msat - flow_msat;
+    let closed: Vec<OutPoint> = fundings(case)
+        .into_iter()
+        .filter(|(channel, _)| channel.opener == node || channel.acceptor == node)
+        .filter(|(channel, _)| case.closure(&channel.label).is_closed())
+        .map(|(_, funding)| funding)
+        .collect();
+    let allowed_msat = i128_of(books.lost_after_sat(&closed)) * 1000;
+    let anchors_msat = anchors_gained_msat(case, node);
+    if surplus_msat > 0 && surplus_msat <= anchors_msat {
+        docket.note(format!(
+            "{node} gained {surplus_msat} msat by anchors that others paid for (at most {anchors_msat} msat)"
+        ));
+    } else if surplus_msat > 0 {
+        docket.find(
+            "value-created",
+            format!(
+                "{node} has {surplus_msat} msat more than its HTLCs brought it ({flow_msat:+} msat by HTLCs, \
+                 {change_msat:+} msat in wallet and channels)"
+            ),
+            Vec::new(),
+            flow_lines(case, node),
+        );
+    } else if surplus_msat < -allowed_msat {
+        docket.find(
+            "value-vanished",
+            format!(
+                "{node} has {} msat less than its HTLCs brought it ({flow_msat:+} msat by HTLCs, \
+                 {change_msat:+} msat in wallet and channels), of which its closes explain {allowed_msat} msat \
+                 at most",
+                -surplus_msat
+            ),
+            Vec::new(),
+            flow_lines(case, node),
+        );
+    } else if surplus_msat < 0 {
+        docket.note(format!(
+            "{node} lost {} msat to chain fees, anchors, dust and rounding at its closes (at most {allowed_msat} msat)",
+            -surplus_msat
+        ));
+    }
+}
+
+/// Wallet and channels at rest less those at the start.
+fn change_msat(case: &CaseView<'_>, node: &str, docket: &mut Docket) -> Option<i128> {
+    let (start, rest) = (case.evidence.start.get(node)?, case.rest(node)?);
+    let mut change_msat = (i128_of(wallet_sat(rest)) - i128_of(wallet_sat(start))) * 1000;
+    for (channel, _) in fundings(case) {
+        if channel.opener != node && channel.acceptor != node {
+            continue;
+        }
+        let label = &channel.label;
+        let known = |listed: Option<&node_bin::api::ChannelView>| {
+            listed.and_then(|view| view.balance_msat).map(i128::from)
+        };
+        let Some(start_msat) = known(case.channel_at_start(node, channel)) else {
+            let message =
+                format!("{node} could not tell its exact balance in {label} after the set-up");
+            docket.miss("not-judged", message);
+            return None;
+        };
+        change_msat -= start_msat;
+        if !case.closure(label).is_closed() {
+            // A missing balance at rest has been said already.
+            change_msat += known(case.channel_at_rest(node, channel))?;
+        }
+    }
+    Some(change_msat)
+}
+
+/// BOLT 3: the opener pays for both anchors, so the other side may gain its own by spending it.
+fn anchors_gained_msat(case: &CaseView<'_>, node: &str) -> i128 {
+    let accepted = case
+        .evidence
+        .channels
+        .iter()
+        .filter(|channel| channel.acceptor == node);
+    let gained = accepted.filter(|channel| match case.closure(&channel.label) {
+        Closure::Commitment(commitment) => commitment
+            .outputs
+            .iter()
+            .any(|output| output.kind == OutputKind::Anchor && output.spend.is_some()),
+        _ => false,
+    });
+    gained.map(|_| i128::from(ANCHOR_SAT) * 1000).sum()
+}
+
+/// Sums of satoshis are far below this bound, whatever the evidence says of single ones.
+fn i128_of(sat: u128) -> i128 {
+    i128::try_from(sat).unwrap_or(i128::MAX / 1_000_000)
+}
+
+/// What claimed HTLCs brought the node, less what they cost it.
+fn flow_msat(case: &CaseView<'_>, node: &str) -> i128 {
+    let claimed = case.htlcs().filter(|(_, outcome)| outcome.is_claimed());
+    claimed
+        .map(|(htlc, _)| {
+            let amount_msat = i128::from(htlc.amount_msat);
+            if htlc.receiver == node {
+                amount_msat
+            } else if htlc.offerer == node {
+                -amount_msat
+            } else {
+                0
+            }
+        })
+        .sum()
+}
+
+fn flow_lines(case: &CaseView<'_>, node: &str) -> Vec<String> {
+    case.htlcs()
+        .filter(|(htlc, _)| htlc.receiver == node || htlc.offerer == node)
+        .map(|(htlc, outcome)| format!("{}: {outcome:?}", htlc.name()))
+        .collect()
+}

@@ -1,0 +1,171 @@
+//! Closes of the tests' worlds: commitments, what becomes of their outputs, closes by agreement.
+
+use std::str::FromStr;
+
+use bitcoin::absolute::LockTime;
+use bitcoin::{OutPoint, Sequence, Transaction, Txid, Witness};
+use node_bin::api::UserEvent;
+
+use super::scripts::{
+    anchor_script, delayed_script, htlc_script, key, to_remote_script, transaction, wallet_script,
+};
+use super::{FEE_SAT, World};
+use crate::evidence::OpenedChannel;
+
+/// How an HTLC output ends.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Ending {
+    Preimage,
+    Timeout,
+    Revocation,
+    Unspent,
+    /// As `Timeout` or `Preimage` by the broadcaster, with the second stage left unspent.
+    HalfTimeout,
+}
+
+/// An HTLC in a commitment.
+#[derive(Clone, Copy)]
+pub struct OnChain {
+    pub number: u8,
+    pub amount_sat: u64,
+    /// By whose commitment it is.
+    pub offered: bool,
+    pub ending: Ending,
+}
+
+impl World {
+    /// `by` publishes its commitment with these HTLCs; everything is swept, as far as the HTLCs'
+    /// endings let it. Wallets follow.
+    pub fn force_close(&mut self, label: &str, by: &str, htlcs: &[OnChain]) -> Txid {
+        let channel = self.channel(label);
+        let other = if channel.opener == by {
+            &channel.acceptor
+        } else {
+            &channel.opener
+        };
+        let commitment = self.commitment(&channel, by, htlcs);
+        let txid = commitment.compute_txid();
+        self.mine(vec![commitment.clone()]);
+        let delayed = delayed_script();
+        let local = vec![vec![1; 71], vec![], delayed.to_bytes()];
+        self.sweep(
+            by,
+            OutPoint::new(txid, 0),
+            commitment.output[0].value.to_sat(),
+            local,
+        );
+        let remote = vec![vec![1; 71], to_remote_script().to_bytes()];
+        self.sweep(
+            other,
+            OutPoint::new(txid, 1),
+            commitment.output[1].value.to_sat(),
+            remote,
+        );
+        for (vout, htlc) in (4..).zip(htlcs) {
+            self.end_htlc(by, other, OutPoint::new(txid, vout), *htlc);
+        }
+        self.closed.insert(label.into());
+        for (node, reason) in [
+            (by, "HolderForceClosed"),
+            (other.as_str(), "CommitmentTxConfirmed"),
+        ] {
+            self.event(
+                node,
+                UserEvent::ChannelClosed {
+                    channel: label.into(),
+                    channel_id: channel.channel_id.clone(),
+                    reason: reason.into(),
+                },
+            );
+        }
+        txid
+    }
+
+    fn commitment(&self, channel: &OpenedChannel, by: &str, htlcs: &[OnChain]) -> Transaction {
+        let [mut opener_sat, mut acceptor_sat] =
+            self.balances[&channel.label].map(|msat| msat / 1000);
+        let by_opener = channel.opener == by;
+        for htlc in htlcs {
+            let offerer_is_opener = htlc.offered == by_opener;
+            *(if offerer_is_opener {
+                &mut opener_sat
+            } else {
+                &mut acceptor_sat
+            }) -= htlc.amount_sat;
+        }
+        opener_sat -= FEE_SAT + 660;
+        let (local, remote) = if by_opener {
+            (opener_sat, acceptor_sat)
+        } else {
+            (acceptor_sat, opener_sat)
+        };
+        let mut outputs = vec![
+            (delayed_script().to_p2wsh(), local),
+            (to_remote_script().to_p2wsh(), remote),
+            (anchor_script(1).to_p2wsh(), 330),
+            (anchor_script(2).to_p2wsh(), 330),
+        ];
+        for htlc in htlcs {
+            outputs.push((htlc_script(htlc).to_p2wsh(), htlc.amount_sat));
+        }
+        let funding = OutPoint::from_str(&channel.funding).unwrap();
+        let mut commitment = transaction(&[funding], &outputs);
+        commitment.lock_time = LockTime::from_consensus(0x2012_3456);
+        commitment.input[0].sequence = Sequence(0x8065_4321);
+        commitment
+    }
+
+    /// Spends an output to a wallet.
+    pub fn sweep(&mut self, node: &str, outpoint: OutPoint, value_sat: u64, witness: Vec<Vec<u8>>) {
+        let mut sweep = transaction(&[outpoint], &[(wallet_script(node), value_sat - FEE_SAT)]);
+        sweep.input[0].witness = Witness::from_slice(&witness);
+        *self.wallets.get_mut(node).unwrap() += value_sat - FEE_SAT;
+        self.mine(vec![sweep]);
+    }
+
+    fn end_htlc(&mut self, by: &str, other: &str, outpoint: OutPoint, htlc: OnChain) {
+        let choice = match htlc.ending {
+            Ending::Unspent => return,
+            Ending::Preimage => vec![htlc.number; 32],
+            Ending::Timeout | Ending::HalfTimeout => vec![],
+            Ending::Revocation => key(9).to_vec(),
+        };
+        let script = htlc_script(&htlc).to_bytes();
+        let own =
+            htlc.offered == (htlc.ending != Ending::Preimage) && htlc.ending != Ending::Revocation;
+        if !own {
+            let witness = vec![vec![1; 71], choice, script];
+            self.sweep(other, outpoint, htlc.amount_sat, witness);
+            return;
+        }
+        let delayed = delayed_script();
+        let mut second = transaction(&[outpoint], &[(delayed.to_p2wsh(), htlc.amount_sat)]);
+        second.input[0].witness =
+            Witness::from_slice(&[vec![], vec![1; 71], vec![1; 71], choice, script]);
+        let outpoint = OutPoint::new(second.compute_txid(), 0);
+        self.mine(vec![second]);
+        if htlc.ending != Ending::HalfTimeout {
+            let witness = vec![vec![1; 71], vec![], delayed.to_bytes()];
+            self.sweep(by, outpoint, htlc.amount_sat, witness);
+        }
+    }
+
+    /// Both sides close together.
+    pub fn close_together(&mut self, label: &str) {
+        let channel = self.channel(label);
+        let [opener_sat, acceptor_sat] = self.balances[label].map(|msat| msat / 1000);
+        let opener_sat = opener_sat - FEE_SAT;
+        let funding = OutPoint::from_str(&channel.funding).unwrap();
+        let close = transaction(
+            &[funding],
+            &[
+                (wallet_script(&channel.opener), opener_sat),
+                (wallet_script(&channel.acceptor), acceptor_sat),
+            ],
+        );
+        *self.wallets.get_mut(&channel.opener).unwrap() += opener_sat;
+        *self.wallets.get_mut(&channel.acceptor).unwrap() += acceptor_sat;
+        self.mine(vec![close]);
+        self.closed.insert(label.into());
+    }
+}

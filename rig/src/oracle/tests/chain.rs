@@ -1,0 +1,432 @@
+use bitcoin::OutPoint;
+use bitcoin::consensus::encode::deserialize_hex;
+use node_bin::api::WireMessage;
+
+use super::{
+    assert_finds, assert_not_run, assert_passes, forward, good_direct, good_forward, judgement,
+};
+use crate::evidence::{Evidence, Verdict};
+use crate::oracle::chain_view::ChainView;
+use crate::oracle::chain_view::commitment::Closure;
+use crate::oracle::chain_view::witness::{OutputKind, SpendPath};
+use crate::oracle::testing::{Ending, FEE_SAT, OnChain, World, anchor_script, preimage};
+use crate::scenario::ExpectedPayment;
+
+const UPSTREAM_MSAT: u64 = 50_001_000;
+const DOWNSTREAM_MSAT: u64 = 50_000_000;
+
+fn on_chain(amount_msat: u64, offered: bool, ending: Ending) -> OnChain {
+    OnChain {
+        number: 1,
+        amount_sat: amount_msat / 1000,
+        offered,
+        ending,
+    }
+}
+
+/// A–B–C with an HTLC on both hops, and B–C meant to close.
+fn under_way() -> (World, u64) {
+    let mut world = forward();
+    world.made("p", &["A", "B", "C"], 1, DOWNSTREAM_MSAT);
+    let upstream = world.add("A", "B", 1, UPSTREAM_MSAT);
+    world.add("B", "C", 1, DOWNSTREAM_MSAT);
+    world.evidence.plan.scenario.expect.closed = vec!["B-C".into()];
+    (world, upstream)
+}
+
+/// C closes and claims on chain; B learns the preimage there.
+pub fn claimed_on_chain() -> Evidence {
+    claimed_from("C")
+}
+
+fn claimed_from(by: &str) -> Evidence {
+    let (mut world, upstream) = under_way();
+    let offered = by == "B";
+    world.force_close(
+        "B-C",
+        by,
+        &[on_chain(DOWNSTREAM_MSAT, offered, Ending::Preimage)],
+    );
+    world.fulfil("A", "B", upstream, 1, UPSTREAM_MSAT);
+    let made = world.evidence.payments[0].clone();
+    world.claimed_event(&made);
+    world.sent_event(&made, 1);
+    world.live();
+    world.rest()
+}
+
+fn timed_out_from(by: &str) -> World {
+    let (mut world, upstream) = under_way();
+    world.expect("p", ExpectedPayment::Failed);
+    let offered = by == "B";
+    world.force_close(
+        "B-C",
+        by,
+        &[on_chain(DOWNSTREAM_MSAT, offered, Ending::Timeout)],
+    );
+    world.fail("A", "B", upstream);
+    let made = world.evidence.payments[0].clone();
+    world.failed_event(&made);
+    world.live();
+    world
+}
+
+#[test]
+fn an_htlc_claimed_on_chain_from_either_commitment_passes() {
+    assert_passes(&claimed_from("C"));
+    assert_passes(&claimed_from("B"));
+}
+
+#[test]
+fn an_htlc_timed_out_on_chain_from_either_commitment_passes() {
+    assert_passes(&timed_out_from("B").rest());
+    assert_passes(&timed_out_from("C").rest());
+}
+
+#[test]
+fn a_commitment_is_read_output_by_output() {
+    let evidence = claimed_on_chain();
+    let chain = ChainView::read(&evidence.chain).unwrap();
+    let funding: OutPoint = evidence.channels[1].funding.parse().unwrap();
+    let Closure::Commitment(commitment) = Closure::read(&chain, &funding) else {
+        panic!("no commitment");
+    };
+    let kinds: Vec<OutputKind> = commitment
+        .outputs
+        .iter()
+        .map(|output| output.kind)
+        .collect();
+    assert_eq!(
+        kinds[..4],
+        [
+            OutputKind::Delayed,
+            OutputKind::ToRemote,
+            OutputKind::Anchor,
+            OutputKind::Anchor
+        ]
+    );
+    assert!(matches!(
+        kinds[4],
+        OutputKind::Htlc {
+            offered: false,
+            cltv_expiry: Some(150),
+            ..
+        }
+    ));
+    assert_eq!(
+        commitment.outputs[4].spend.unwrap().path,
+        SpendPath::Preimage([1; 32])
+    );
+    assert_eq!(commitment.outputs[0].spend.unwrap().path, SpendPath::Owner);
+    let other: OutPoint = evidence.channels[0].funding.parse().unwrap();
+    assert_eq!(Closure::read(&chain, &other), Closure::Open);
+}
+
+#[test]
+fn a_transaction_nobody_can_read_leaves_the_case_unjudged() {
+    let mut evidence = good_direct();
+    evidence.chain.blocks[0].transactions[0].truncate(20);
+    for oracle in ["ledger", "conservation", "close", "at-rest", "witnesses"] {
+        assert_not_run(&evidence, oracle, "cannot be read");
+    }
+}
+
+#[test]
+fn a_block_from_another_case_leaves_the_case_unjudged() {
+    let mut evidence = good_direct();
+    evidence.chain.blocks[0].height = 3;
+    assert_not_run(&evidence, "witnesses", "mixes two cases");
+}
+
+#[test]
+fn a_funding_that_is_in_no_block_leaves_the_case_unjudged() {
+    let mut evidence = good_direct();
+    evidence.chain.blocks.pop();
+    assert_not_run(&evidence, "ledger", "is in none of the case's blocks");
+}
+
+#[test]
+fn events_that_the_chain_belies_are_found() {
+    // A was told paid, and the HTLC it offered was timed out on chain.
+    let mut world = World::new(&["A", "B"], &[("A", "B")]);
+    let made = world.made("p", &["A", "B"], 1, DOWNSTREAM_MSAT);
+    world.add("A", "B", 1, DOWNSTREAM_MSAT);
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    world.force_close(
+        "A-B",
+        "A",
+        &[on_chain(DOWNSTREAM_MSAT, true, Ending::Timeout)],
+    );
+    world.claimed_event(&made);
+    world.sent_event(&made, 1);
+    let evidence = world.rest();
+    let (message, _) = assert_finds(&evidence, "ledger", "chain-disagrees-with-events");
+    assert!(message.contains("A was told that p is paid"), "{message}");
+    let judgement = judgement(&evidence, "ledger");
+    assert!(
+        judgement
+            .findings
+            .iter()
+            .any(|f| f.message.contains("B lost 50000000 msat")),
+        "{judgement:#?}"
+    );
+}
+
+#[test]
+fn a_failed_payment_that_was_claimed_on_chain_is_found() {
+    let mut world = World::new(&["A", "B"], &[("A", "B")]);
+    let made = world.made("p", &["A", "B"], 1, DOWNSTREAM_MSAT);
+    world.add("A", "B", 1, DOWNSTREAM_MSAT);
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    world.force_close(
+        "A-B",
+        "A",
+        &[on_chain(DOWNSTREAM_MSAT, true, Ending::Preimage)],
+    );
+    world.claimed_event(&made);
+    world.failed_event(&made);
+    assert_finds(&world.rest(), "ledger", "chain-disagrees-with-events");
+}
+
+#[test]
+fn a_forwarder_that_loses_its_inbound_htlc_on_chain_is_named() {
+    let mut world = forward();
+    world.expect("p", ExpectedPayment::Either);
+    let made = world.made("p", &["A", "B", "C"], 1, DOWNSTREAM_MSAT);
+    world.add("A", "B", 1, UPSTREAM_MSAT);
+    let downstream = world.add("B", "C", 1, DOWNSTREAM_MSAT);
+    world.fulfil("B", "C", downstream, 1, DOWNSTREAM_MSAT);
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    world.force_close(
+        "A-B",
+        "A",
+        &[on_chain(UPSTREAM_MSAT, true, Ending::Timeout)],
+    );
+    world.claimed_event(&made);
+    world.failed_event(&made);
+    world.live();
+    let (message, _) = assert_finds(&world.rest(), "ledger", "forwarder-loss");
+    assert!(
+        message.contains("B paid 50000000 msat downstream and got 0 msat"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_inbound_htlc_too_small_for_an_output_is_an_allowance_with_a_name() {
+    let mut world = forward();
+    world.expect("p", ExpectedPayment::Either);
+    let made = world.made("p", &["A", "B", "C"], 1, 100_000);
+    world.add("A", "B", 1, 101_000);
+    let downstream = world.add("B", "C", 1, 100_000);
+    world.fulfil("B", "C", downstream, 1, 100_000);
+    // The commitment has the HTLC, but no output for it: the miner gets its 101 sat.
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    world.balances.get_mut("A-B").unwrap()[0] -= 101_000;
+    world.force_close("A-B", "A", &[]);
+    world.claimed_event(&made);
+    world.failed_event(&made);
+    world.live();
+    let evidence = world.rest();
+    let ledger = judgement(&evidence, "ledger");
+    assert!(
+        ledger
+            .findings
+            .iter()
+            .all(|finding| finding.code != "forwarder-loss"),
+        "{ledger:#?}"
+    );
+    assert!(
+        ledger
+            .notes
+            .iter()
+            .any(|note| note.contains("B lost 100000 msat of dust")),
+        "{ledger:#?}"
+    );
+    assert_eq!(judgement(&evidence, "conservation").verdict, Verdict::Pass);
+}
+
+#[test]
+fn an_htlc_fulfilled_by_message_and_timed_out_on_chain_is_found() {
+    let (mut world, upstream) = under_way();
+    let fulfil = WireMessage::UpdateFulfillHtlc {
+        htlc_id: 0,
+        preimage: preimage(1),
+    };
+    world.message("C", "B", "B-C", fulfil);
+    world.force_close(
+        "B-C",
+        "B",
+        &[on_chain(DOWNSTREAM_MSAT, true, Ending::Timeout)],
+    );
+    world.fulfil("A", "B", upstream, 1, UPSTREAM_MSAT);
+    let made = world.evidence.payments[0].clone();
+    world.claimed_event(&made);
+    world.sent_event(&made, 1);
+    world.live();
+    let evidence = world.rest();
+    let (message, _) = assert_finds(&evidence, "ledger", "htlc-double-claim");
+    assert!(
+        message.contains("fulfilled by a message and timed out on chain"),
+        "{message}"
+    );
+    assert_finds(&evidence, "ledger", "forwarder-gain");
+}
+
+#[test]
+fn an_htlc_failed_by_message_and_claimed_on_chain_is_found() {
+    let (mut world, upstream) = under_way();
+    world.fail("B", "C", 0);
+    world.force_close(
+        "B-C",
+        "C",
+        &[on_chain(DOWNSTREAM_MSAT, false, Ending::Preimage)],
+    );
+    world.fulfil("A", "B", upstream, 1, UPSTREAM_MSAT);
+    let made = world.evidence.payments[0].clone();
+    world.claimed_event(&made);
+    world.sent_event(&made, 1);
+    world.live();
+    let (message, _) = assert_finds(&world.rest(), "ledger", "htlc-double-claim");
+    assert!(
+        message.contains("failed by a message and claimed on chain"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_revoked_commitment_is_found_by_its_penalty() {
+    let (mut world, _) = under_way();
+    world.force_close(
+        "B-C",
+        "B",
+        &[on_chain(DOWNSTREAM_MSAT, true, Ending::Revocation)],
+    );
+    let (message, _) = assert_finds(&world.rest(), "close", "revoked-commitment");
+    assert!(
+        message.contains("B-C was closed by the revoked commitment"),
+        "{message}"
+    );
+}
+
+#[test]
+fn outputs_that_nobody_took_are_found_and_named_in_the_books() {
+    for ending in [Ending::Unspent, Ending::HalfTimeout] {
+        let (mut world, upstream) = under_way();
+        world.force_close("B-C", "B", &[on_chain(DOWNSTREAM_MSAT, true, ending)]);
+        world.fail("A", "B", upstream);
+        let made = world.evidence.payments[0].clone();
+        world.failed_event(&made);
+        world.live();
+        let evidence = world.rest();
+        let (message, _) = assert_finds(&evidence, "at-rest", "unclaimed-output");
+        assert!(message.contains("(50000 sat)"), "{message}");
+        let notes = judgement(&evidence, "conservation").notes;
+        assert!(
+            notes.contains(&"other outputs left on chain: 50000 sat".to_owned()),
+            "{notes:?}"
+        );
+        assert!(
+            notes.contains(&"anchors left on chain: 660 sat".to_owned()),
+            "{notes:?}"
+        );
+    }
+}
+
+#[test]
+fn an_acceptor_may_gain_its_own_anchor() {
+    let mut world = timed_out_from("B");
+    // C accepted B-C and takes both anchors, for which B paid, without a fee: 660 sat, less the 500
+    // that C's own sweep cost.
+    let commitment: bitcoin::Transaction = world
+        .evidence
+        .chain
+        .blocks
+        .iter()
+        .flat_map(|block| &block.transactions)
+        .map(|raw| deserialize_hex(raw).unwrap())
+        .find(|made: &bitcoin::Transaction| {
+            made.output
+                .iter()
+                .any(|output| output.value.to_sat() == 330)
+        })
+        .unwrap();
+    for vout in [2, 3] {
+        let anchor = OutPoint::new(commitment.compute_txid(), vout);
+        let witness = vec![vec![1; 71], anchor_script(2).to_bytes()];
+        world.sweep("C", anchor, 330 + FEE_SAT, witness);
+    }
+    let evidence = world.rest();
+    assert_passes(&evidence);
+    let notes = judgement(&evidence, "conservation").notes;
+    let gain = "C gained 160000 msat by anchors that others paid for (at most 330000 msat)";
+    assert!(notes.contains(&gain.to_owned()), "{notes:?}");
+}
+
+#[test]
+fn an_electrs_that_lacks_a_transaction_is_found() {
+    let mut evidence = good_forward();
+    let history = evidence
+        .chain
+        .histories
+        .iter_mut()
+        .find(|history| history.entries.len() > 1);
+    history.unwrap().entries.pop();
+    let (message, lines) = assert_finds(&evidence, "witnesses", "electrs-disagrees");
+    assert!(message.contains("lacks 1 and has 0"), "{message}");
+    assert!(
+        lines[0].starts_with("only in bitcoind's blocks: "),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn an_electrs_that_has_a_transaction_of_its_own_is_found() {
+    let mut evidence = good_forward();
+    evidence.chain.histories[0]
+        .entries
+        .push(("cd".repeat(32), 102));
+    assert_finds(&evidence, "witnesses", "electrs-disagrees");
+    let mut evidence = good_forward();
+    let unused = crate::evidence::ScriptHistory {
+        script: "51".into(),
+        entries: vec![("cd".repeat(32), 102)],
+    };
+    evidence.chain.histories.push(unused);
+    assert_finds(&evidence, "witnesses", "electrs-disagrees");
+}
+
+#[test]
+fn an_electrs_with_another_height_is_found() {
+    let mut evidence = good_direct();
+    evidence.chain.histories[0].entries[0].1 += 1;
+    let (message, _) = assert_finds(&evidence, "witnesses", "electrs-disagrees");
+    assert!(message.contains("lacks 1 and has 1"), "{message}");
+}
+
+#[test]
+fn an_electrs_with_a_mempool_of_its_own_is_found_and_with_the_shared_one_not() {
+    let mut evidence = good_direct();
+    evidence.chain.histories[0]
+        .entries
+        .push(("cd".repeat(32), 0));
+    assert_finds(&evidence, "witnesses", "electrs-disagrees");
+    evidence.chain.mempool.push("cd".repeat(32));
+    assert_eq!(judgement(&evidence, "witnesses").verdict, Verdict::Pass);
+}
+
+#[test]
+fn what_electrs_says_of_the_time_before_the_case_does_not_matter() {
+    let mut evidence = good_direct();
+    evidence.chain.histories[0]
+        .entries
+        .push(("cd".repeat(32), 90));
+    assert_passes(&evidence);
+}
+
+#[test]
+fn a_script_that_electrs_was_not_asked_for_leaves_the_case_unjudged() {
+    let mut evidence = good_direct();
+    evidence.chain.histories.pop();
+    assert_not_run(&evidence, "witnesses", "electrs was not asked");
+}

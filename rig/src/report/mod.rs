@@ -1,0 +1,123 @@
+//! Reports: a run's records as text for a terminal, as junit.xml for a CI server and as report.html
+//! for a reader. Draws only on what is saved, so that an old run can be rendered again; judges
+//! nothing.
+
+mod family_table;
+mod html;
+mod junit;
+mod phase_times;
+#[cfg(test)]
+pub(crate) mod tests;
+mod text;
+mod timeline;
+mod worst;
+
+use std::fs;
+use std::time::Duration;
+
+use crate::evidence::Verdict;
+use crate::explore::Tally;
+use crate::run_store::{
+    CaseRecord, PointsRecord, RunFolder, RunRecord, StoreError, SummaryRecord, load_evidence,
+};
+
+pub use family_table::{FamilyRow, family_rows};
+pub use html::render_html;
+pub use junit::{ReportError, render_junit};
+pub use phase_times::median_us_by_phase;
+pub use text::render_text;
+pub use timeline::timeline_of;
+pub use worst::{FailureGroup, worst_failures};
+
+/// How many groups of failures a report shows.
+pub const WORST_SHOWN: usize = 10;
+
+/// Everything a report is drawn from.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// `run.json`.
+    pub run: RunRecord,
+    /// `points.json`, for an exploration.
+    pub points: Option<PointsRecord>,
+    /// The cases that ended.
+    pub records: Vec<CaseRecord>,
+    /// Totals.
+    pub summary: SummaryRecord,
+    /// Whether it was stopped before its end, by the user or by a SIGKILL.
+    pub incomplete: bool,
+    /// What to put behind `replay` so that the run is found, as in `--logs DIR`.
+    pub replay_options: String,
+}
+
+impl RunReport {
+    /// Reads a run back. One without a summary was killed: its totals are counted again.
+    ///
+    /// # Errors
+    /// The run cannot be read.
+    pub fn read(folder: &RunFolder) -> Result<RunReport, StoreError> {
+        let run = folder.run()?;
+        let points = folder.points()?;
+        let records = folder.verdicts()?;
+        let saved = folder.summary()?;
+        let incomplete = saved.is_none();
+        let summary = saved.unwrap_or_else(|| {
+            let wall_us = records.iter().map(|record| record.ended_us).max();
+            let points_total = match &points {
+                Some(points) => points.points.len(),
+                None => records.iter().map(|record| record.points.len()).sum(),
+            };
+            Tally::of(&records).summary(
+                Some(run.run_id.clone()),
+                points_total as u64,
+                Duration::from_micros(wall_us.unwrap_or(0)),
+            )
+        });
+        Ok(RunReport {
+            run,
+            points,
+            records,
+            summary,
+            incomplete,
+            replay_options: String::new(),
+        })
+    }
+
+    /// The cases that are not all well.
+    pub fn not_well(&self) -> impl Iterator<Item = &CaseRecord> {
+        self.records
+            .iter()
+            .filter(|record| record.counts_as() != Verdict::Pass)
+    }
+
+    /// The command that runs a case of this run again.
+    pub fn replay_command(&self, case_id: &str) -> String {
+        format!(
+            "cargo rig replay{} {}/{case_id}",
+            self.replay_options, self.run.run_id
+        )
+    }
+}
+
+/// Writes `junit.xml` and `report.html` into the run's folder.
+///
+/// # Errors
+/// The file system refuses.
+pub fn write_files(report: &RunReport, folder: &RunFolder) -> Result<(), ReportError> {
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).map_err(|source| {
+            ReportError::Store(StoreError::Io {
+                doing: "write",
+                path,
+                source,
+            })
+        })
+    };
+    write("junit.xml", render_junit(report)?)?;
+    let timeline = |case_id: &str| {
+        load_evidence(folder.case(case_id).path())
+            .map(|evidence| timeline_of(&evidence))
+            .unwrap_or_default()
+    };
+    write("report.html", render_html(report, &timeline))
+}

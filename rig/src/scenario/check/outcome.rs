@@ -1,0 +1,175 @@
+//! What must come of a scenario, and its pinned cases. Owns `[expect]` and `[[case]]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use faults::{Action, Condition, Fault, NodePoint};
+use toml::Spanned;
+
+use super::topology::Topology;
+use super::{check_name, is_repeated};
+use crate::scenario::error::{Complaints, advice};
+use crate::scenario::keys::Word;
+use crate::scenario::model::{Case, Expectation, ExpectedPayment, Verdict};
+use crate::scenario::raw::{RawCase, RawExpect, RawFault};
+
+/// `[expect]` with its places.
+pub(super) struct Outcomes {
+    payments: BTreeMap<String, (Range<usize>, ExpectedPayment)>,
+    closed: Vec<Word>,
+}
+
+impl Outcomes {
+    pub(super) fn read(
+        raw: RawExpect,
+        topology: &Topology,
+        complaints: &mut Complaints<'_>,
+    ) -> Self {
+        let mut seen = Vec::new();
+        for label in &raw.closed {
+            topology.channel(label, complaints);
+            if is_repeated(&seen, label) {
+                let message = format!("`{}` is in `closed` already", label.get_ref());
+                complaints.at(label.span(), message);
+            }
+            seen.push(label);
+        }
+        Outcomes {
+            payments: raw
+                .payments
+                .into_iter()
+                .map(|(id, outcome)| {
+                    let place = id.span();
+                    (id.into_inner(), (place, outcome.into_inner()))
+                })
+                .collect(),
+            closed: raw.closed,
+        }
+    }
+
+    /// What is expected of a payment.
+    pub(super) fn of(&self, payment: &str) -> Option<ExpectedPayment> {
+        self.payments.get(payment).map(|(_, outcome)| *outcome)
+    }
+
+    /// Every payment with the place where it is named.
+    pub(super) fn payments(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        self.payments
+            .iter()
+            .map(|(id, (place, _))| (id.as_str(), place.clone()))
+    }
+
+    /// Whether the channel is expected to be closed at the end.
+    pub(super) fn closes(&self, label: &str) -> bool {
+        self.closed.iter().any(|closed| closed.get_ref() == label)
+    }
+
+    pub(super) fn into_expectation(self) -> Expectation {
+        Expectation {
+            payments: self
+                .payments
+                .into_iter()
+                .map(|(id, (_, outcome))| (id, outcome))
+                .collect(),
+            closed: self.closed.into_iter().map(Spanned::into_inner).collect(),
+        }
+    }
+}
+
+/// Checks the pinned cases.
+pub(super) fn check_cases(
+    raw: Vec<RawCase>,
+    topology: &Topology,
+    labels: &BTreeSet<String>,
+    complaints: &mut Complaints<'_>,
+) -> Vec<Case> {
+    let mut seen = Vec::new();
+    for case in &raw {
+        check_name(&case.name, "a case", complaints);
+        if is_repeated(&seen, &case.name) {
+            let message = format!("a case is called `{}` already", case.name.get_ref());
+            complaints.at(case.name.span(), message);
+        }
+        seen.push(&case.name);
+        let verdict = *case.verdict.get_ref();
+        if !matches!(verdict, Verdict::Pass | Verdict::Fail) {
+            let message = "a pinned case has to end as `pass` or `fail`";
+            complaints.at(case.verdict.span(), message);
+        }
+        if let Some(finding) = &case.finding
+            && verdict == Verdict::Pass
+        {
+            let message = "only a case that must `fail` has a `finding`: leave it out";
+            complaints.at(finding.span(), message);
+        }
+    }
+    raw.into_iter()
+        .map(|case| Case {
+            name: case.name.into_inner(),
+            faults: case
+                .faults
+                .into_iter()
+                .filter_map(|fault| check_fault(fault, topology, labels, complaints))
+                .collect(),
+            verdict: case.verdict.into_inner(),
+            finding: case.finding.map(Spanned::into_inner),
+        })
+        .collect()
+}
+
+fn check_fault(
+    raw: RawFault,
+    topology: &Topology,
+    labels: &BTreeSet<String>,
+    complaints: &mut Complaints<'_>,
+) -> Option<Fault> {
+    let place = raw.at.span();
+    let action_place = raw.action.span();
+    let at = match raw.at.get_ref().parse::<NodePoint>() {
+        Ok(at) => at,
+        Err(error) => {
+            complaints.at(place, error.to_string());
+            return None;
+        }
+    };
+    let node = Spanned::new(place.clone(), at.node.clone());
+    topology.node(&node, complaints);
+    if let Action::Hold { until } = raw.action.get_ref() {
+        check_condition(until, action_place, topology, labels, complaints);
+    }
+    let fault = Fault {
+        at,
+        action: raw.action.into_inner(),
+        life: raw.life,
+    };
+    if let Err(error) = fault.check() {
+        complaints.at(place, error.to_string());
+    }
+    Some(fault)
+}
+
+fn check_condition(
+    until: &Condition,
+    place: Range<usize>,
+    topology: &Topology,
+    labels: &BTreeSet<String>,
+    complaints: &mut Complaints<'_>,
+) {
+    match until {
+        Condition::Never => {}
+        Condition::Step(label) => {
+            if !labels.contains(label) {
+                let known = advice(label, labels.iter().map(String::as_str));
+                complaints.at(place, format!("no step is labelled `{label}`{known}"));
+            }
+        }
+        Condition::Point(point) => {
+            let node = Spanned::new(place.clone(), point.node.clone());
+            topology.node(&node, complaints);
+            // Whatever happens at it, the point itself has to be in the catalogue.
+            if let Err(error) = Fault::kill(point.clone()).check() {
+                complaints.at(place, error.to_string());
+            }
+        }
+    }
+}

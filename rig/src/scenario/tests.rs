@@ -1,0 +1,744 @@
+//! The scenario files of the repository, and a table of files that cannot be followed.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// A file with something of everything; each bad one below differs from it in one place.
+const GOOD: &str = r#"about = "C holds a payment, and claims it."
+
+[nodes]
+A = { chain = "electrs" }
+B = { kind = "unified", funds_sat = 2_000_000 }
+C = {}
+
+[[channels]]
+between = ["B", "A"]
+capacity_sat = 1_000_000
+push_msat = 500_000_000
+
+[[channels]]
+between = ["B", "C"]
+capacity_sat = 500_000
+
+[[act]]
+do = "pay"
+label = "paid"
+id = "p"
+from = "A"
+to = "C"
+amount_msat = 50_000_001
+hold = true
+paths = [["A-B", "B-C"], ["A-B", "B-C"]]
+
+[[act]]
+do = "await"
+payment = "p"
+until = "claimable"
+
+[[act]]
+do = "claim"
+payment = "p"
+
+[[act]]
+do = "force_close"
+channel = "B-C"
+by = "C"
+
+[[act]]
+do = "mine"
+blocks = 6
+
+[expect]
+closed = ["B-C"]
+payments = { p = "sent" }
+
+[[case]]
+name = "held"
+verdict = "fail"
+finding = "unexpected-close"
+faults = [{ at = "B:persist.manager.before@1", action = "hold", until = { step = "paid" } }]
+"#;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn good() -> Scenario {
+    parse(GOOD, "good.toml", "good").unwrap()
+}
+
+fn change(old: &str, new: &str) -> String {
+    assert_eq!(GOOD.matches(old).count(), 1, "{old:?} is not there once");
+    GOOD.replace(old, new)
+}
+
+/// The errors of a file, one a line.
+fn errors_of(text: &str) -> String {
+    match parse(text, "bad.toml", "bad") {
+        Ok(_) => "none".to_owned(),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+#[test]
+fn every_scenario_file_of_the_repository_loads() {
+    let entries = library(&root()).unwrap();
+    for entry in &entries {
+        let scenario =
+            load(&entry.path, &root()).unwrap_or_else(|errors| panic!("{}\n{errors}", entry.name));
+        assert_eq!(scenario.name, entry.name);
+        assert_eq!(scenario.notes(), Vec::<String>::new(), "{}", entry.name);
+    }
+    let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    for name in [
+        "direct",
+        "forward",
+        "mpp",
+        "fail-back",
+        "claim-onchain",
+        "timeout-onchain",
+        "regression/ldk-4286",
+    ] {
+        assert!(names.contains(&name), "{name} is missing from {names:?}");
+    }
+}
+
+#[test]
+fn a_scenario_survives_json_unchanged() {
+    let mut all = vec![good()];
+    for entry in library(&root()).unwrap() {
+        all.push(load(&entry.path, &root()).unwrap());
+    }
+    for scenario in all {
+        let json = serde_json::to_string(&scenario).unwrap();
+        let back: Scenario = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, scenario);
+        assert_eq!(serde_json::to_string(&back).unwrap(), json);
+    }
+}
+
+#[test]
+fn defaults_are_written_out() {
+    let scenario = good();
+    assert_eq!(scenario.nodes["A"].kind, DEFAULT_KIND);
+    assert_eq!(scenario.nodes["A"].chain, ChainKind::Electrs);
+    assert_eq!(scenario.nodes["A"].funds_sat, 1_000_000);
+    assert_eq!(scenario.nodes["B"].funds_sat, 2_000_000);
+    assert_eq!(scenario.channels[0].label, "A-B");
+    assert_eq!(scenario.channels[0].opener, "B");
+    assert_eq!(scenario.channels[1].push_msat, 0);
+    let labels: Vec<_> = scenario
+        .act
+        .iter()
+        .map(|step| step.label.as_str())
+        .collect();
+    assert_eq!(labels, ["paid", "step-2", "step-3", "step-4", "step-5"]);
+    let StepKind::Pay(payment) = &scenario.act[0].kind else {
+        panic!("the first step pays")
+    };
+    assert_eq!(payment.parts_msat, [25_000_001, 25_000_000]);
+}
+
+#[test]
+fn a_path_may_be_written_in_names_or_left_out_between_neighbours() {
+    let hops = "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]";
+    let by_names = change(hops, "via = [[\"A\", \"B\", \"C\"]]");
+    let scenario = parse(&by_names, "names.toml", "names").unwrap();
+    let StepKind::Pay(payment) = &scenario.act[0].kind else {
+        panic!("the first step pays")
+    };
+    assert_eq!(payment.paths, [["A-B", "B-C"]]);
+
+    let direct = by_names
+        .replace("via = [[\"A\", \"B\", \"C\"]]\n", "")
+        .replace("to = \"C\"", "to = \"B\"");
+    let scenario = parse(&direct, "direct.toml", "direct").unwrap();
+    let StepKind::Pay(payment) = &scenario.act[0].kind else {
+        panic!("the first step pays")
+    };
+    assert_eq!(payment.paths, [["A-B"]]);
+    assert_eq!(payment.parts_msat, [50_000_001]);
+}
+
+#[test]
+fn a_second_channel_between_the_same_two_is_labelled_so() {
+    let twice = change("between = [\"B\", \"C\"]", "between = [\"A\", \"B\"]")
+        .replace(
+            "[[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+            "[[\"A-B\"], [\"A-B.2\"]]",
+        )
+        .replace("to = \"C\"", "to = \"B\"")
+        .replace("\"B-C\"", "\"A-B.2\"")
+        .replace("by = \"C\"", "by = \"A\"");
+    let scenario = parse(&twice, "twice.toml", "twice").unwrap();
+    assert_eq!(scenario.channels[1].label, "A-B.2");
+    let StepKind::Pay(payment) = &scenario.act[0].kind else {
+        panic!("the first step pays")
+    };
+    assert_eq!(payment.paths, [["A-B"], ["A-B.2"]]);
+}
+
+/// What is changed, into what, where the first error is, and what it says.
+const BAD: &[(&str, &str, &str, &str)] = &[
+    // Form.
+    ("[nodes]", "[nodes", "3:7", "this is not TOML"),
+    (
+        "capacity_sat = 1_000_000",
+        "capcity_sat = 1_000_000",
+        "8:1",
+        "a channel needs `capacity_sat`",
+    ),
+    (
+        "push_msat",
+        "push_mast",
+        "11:1",
+        "`push_mast` is no key of a channel; did you mean `push_msat`?",
+    ),
+    ("about =", "abuot =", "1:1", "needs `about`"),
+    (
+        "\"C holds a payment, and claims it.\"",
+        "\" \"",
+        "1:9",
+        "say in a sentence",
+    ),
+    (
+        "funds_sat = 2_000_000",
+        "funds_sat = \"much\"",
+        "5:37",
+        "`funds_sat`: invalid type: string",
+    ),
+    (
+        "\"electrs\"",
+        "\"elektrs\"",
+        "4:15",
+        "unknown variant `elektrs`, expected `bitcoind` or `electrs`",
+    ),
+    (
+        "500_000\n",
+        "-500_000\n",
+        "15:16",
+        "invalid value: integer `-500000`",
+    ),
+    (
+        "do = \"mine\"",
+        "do = \"mien\"",
+<<<<<<< HEAD
+        "42:6",
+=======
+        "41:6",
+>>>>>>> report
+        "no step does `mien`; did you mean `mine`?",
+    ),
+    (
+        "by = \"C\"",
+        "by = \"C\"\nblocks = 1",
+<<<<<<< HEAD
+        "40:1",
+=======
+        "39:1",
+>>>>>>> report
+        "`blocks` is no key of a `force_close` step",
+    ),
+    (
+        "between = [\"B\", \"C\"]",
+        "between = [\"B\"]",
+        "14:11",
+        "`between` takes two nodes",
+    ),
+    ("C = {}", "C = 3", "6:5", "a node is a table, not integer"),
+    (
+        "action = \"hold\"",
+        "action = \"hodl\"",
+<<<<<<< HEAD
+        "53:57",
+=======
+        "52:57",
+>>>>>>> report
+        "no fault does `hodl`; did you mean `hold`?",
+    ),
+    // Names.
+    (
+        "C = {}",
+        "C = {}\ncarol = {}",
+        "7:1",
+        "\"carol\" cannot name a node",
+    ),
+    (
+        "between = [\"B\", \"C\"]",
+        "between = [\"B\", \"D\"]",
+        "14:17",
+        "no node `D` in [nodes]; there are: A, B, C",
+    ),
+    (
+        "between = [\"B\", \"C\"]",
+        "between = [\"B\", \"B\"]",
+        "14:17",
+        "not from B to B",
+    ),
+    ("from = \"A\"", "from = \"X\"", "21:8", "no node `X`"),
+    ("to = \"C\"", "to = \"A\"", "22:6", "A cannot pay itself"),
+    ("id = \"p\"", "id = \"live-p\"", "20:6", "belong to the rig"),
+    (
+        "label = \"paid\"",
+        "label = \"step-2\"",
+<<<<<<< HEAD
+        "28:6",
+=======
+        "27:6",
+>>>>>>> report
+        "labelled `step-2` already",
+    ),
+    (
+        "channel = \"B-C\"",
+        "channel = \"C-B\"",
+<<<<<<< HEAD
+        "38:11",
+        "no channel `C-B`; there are: A-B, B-C",
+=======
+        "37:11",
+        "no channel `C-B`; did you mean `B-C`?",
+>>>>>>> report
+    ),
+    (
+        "by = \"C\"",
+        "by = \"A\"",
+<<<<<<< HEAD
+        "39:6",
+=======
+        "38:6",
+>>>>>>> report
+        "A is not in `B-C`: it is closed by B or C",
+    ),
+    // Amounts.
+    (
+        "amount_msat = 50_000_001",
+        "amount_msat = 0",
+        "23:15",
+        "`amount_msat` is 1 or more",
+    ),
+    (
+        "amount_msat = 50_000_001",
+        "amount_msat = 1",
+        "23:15",
+        "1 msat cannot be shared among 2 paths",
+    ),
+    (
+        "amount_msat = 50_000_001",
+        "amount_msat = 490_000_001",
+        "23:15",
+        "A can send 490000000 msat over `A-B`",
+    ),
+    (
+        "capacity_sat = 500_000",
+        "capacity_sat = 19_999",
+        "15:16",
+        "from 20000 to 16777215 sat, not 19999",
+    ),
+    (
+        "capacity_sat = 500_000",
+        "capacity_sat = 16_777_216",
+        "15:16",
+        "not 16777216",
+    ),
+    (
+        "push_msat = 500_000_000",
+        "push_msat = 1_000_000_000",
+        "11:13",
+        "`push_msat` is at most 995000000",
+    ),
+    (
+        "funds_sat = 2_000_000",
+        "funds_sat = 1_699_999",
+        "5:37",
+        "set `funds_sat` to 1700000 or more",
+    ),
+    (
+        "hold = true",
+        "parts_msat = [1, 2]\nhold = true",
+        "24:14",
+        "the parts add up to 3 msat, `amount_msat` is 50000001",
+    ),
+    (
+        "hold = true",
+        "parts_msat = [50_000_001]\nhold = true",
+        "24:14",
+        "there are 1 parts and 2 paths",
+    ),
+    (
+        "hold = true",
+        "parts_msat = [0, 50_000_001]\nhold = true",
+        "24:15",
+        "a part is 1 msat or more",
+    ),
+    (
+        "blocks = 6",
+        "blocks = 0",
+<<<<<<< HEAD
+        "43:10",
+=======
+        "42:10",
+>>>>>>> report
+        "`blocks` is from 1 to 1000",
+    ),
+    // Paths.
+    (
+        "[\"A-B\", \"B-C\"], ",
+        "[\"A-B\", \"B-D\"], ",
+        "25:18",
+        "no channel `B-D`",
+    ),
+    (
+        "[\"A-B\", \"B-C\"], ",
+        "[\"B-C\"], ",
+        "25:11",
+        "`B-C` does not lead on from A",
+    ),
+    (
+        "[\"A-B\", \"B-C\"], ",
+        "[\"A-B\"], ",
+        "25:10",
+        "leads from A to B, the payment from A to C",
+    ),
+    (
+        "[\"A-B\", \"B-C\"], ",
+        "[\"A-B\", \"A-B\", \"A-B\", \"B-C\"], ",
+        "25:10",
+        "comes to A twice",
+    ),
+    (
+        "hold = true",
+        "route = \"gossip\"",
+        "25:9",
+        "one of `via`, `paths` and `route`",
+    ),
+    (
+        "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+        "route = \"gossip\"",
+        "25:9",
+        "set `announce = true`",
+    ),
+    (
+        "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+        "",
+        "22:6",
+        "A and C share no channel",
+    ),
+    (
+        "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+        "via = [[\"A\", \"C\"]]",
+        "25:14",
+        "A and C share no channel",
+    ),
+    (
+        "paths = [[\"A-B\", \"B-C\"], [\"A-B\", \"B-C\"]]",
+        "via = [[\"A\", \"Q\", \"C\"]]",
+        "25:14",
+        "no node `Q`",
+    ),
+    // Payments along the steps.
+    (
+        "payment = \"p\"\nuntil",
+        "payment = \"q\"\nuntil",
+        "29:11",
+        "no step pays `q`",
+    ),
+<<<<<<< HEAD
+    ("hold = true\n", "", "33:11", "`p` is not held"),
+=======
+    ("hold = true\n", "", "32:11", "`p` is not held"),
+>>>>>>> report
+    (
+        "until = \"claimable\"",
+        "until = \"failed\"",
+        "30:9",
+        "says that `p` is sent",
+    ),
+    (
+        "until = \"claimable\"",
+        "until = \"sent\"",
+        "30:9",
+        "put a `claim` step before it",
+    ),
+    (
+        "do = \"claim\"",
+        "do = \"fail\"",
+        "34:11",
+        "it cannot be failed",
+    ),
+    (
+        "do = \"claim\"",
+        "do = \"quiet\"",
+<<<<<<< HEAD
+        "20:6",
+        "`p` is held and never claimed",
+=======
+        "34:1",
+        "`payment` is no key of a `quiet` step",
+>>>>>>> report
+    ),
+    // Outcome and cases.
+    (
+        "closed = [\"B-C\"]",
+        "closed = [\"B-C\", \"A-C\"]",
+<<<<<<< HEAD
+        "46:18",
+=======
+        "45:18",
+>>>>>>> report
+        "no channel `A-C`",
+    ),
+    (
+        "closed = [\"B-C\"]",
+        "closed = []",
+<<<<<<< HEAD
+        "38:11",
+=======
+        "37:11",
+>>>>>>> report
+        "add \"B-C\" to `closed`",
+    ),
+    ("{ p = \"sent\" }", "{}", "20:6", "say what comes of it"),
+    (
+        "{ p = \"sent\" }",
+        "{ p = \"sent\", q = \"sent\" }",
+<<<<<<< HEAD
+        "47:26",
+=======
+        "46:27",
+>>>>>>> report
+        "no step pays `q`",
+    ),
+    (
+        "{ p = \"sent\" }",
+        "{ p = \"lost\" }",
+<<<<<<< HEAD
+        "47:18",
+        "unknown variant `lost`",
+    ),
+    ("B:persist", "D:persist", "53:18", "no node `D`"),
+    (
+        "B:persist.manager.before",
+        "B:persist.manger.before",
+        "53:18",
+=======
+        "46:18",
+        "unknown variant `lost`",
+    ),
+    ("B:persist", "D:persist", "52:18", "no node `D`"),
+    (
+        "B:persist.manager.before",
+        "B:persist.manger.before",
+        "52:18",
+>>>>>>> report
+        "no such point \"persist.manger.before\"",
+    ),
+    (
+        "B:persist.manager.before@1",
+        "persist.manager.before@1",
+<<<<<<< HEAD
+        "53:18",
+=======
+        "52:18",
+>>>>>>> report
+        "names no node",
+    ),
+    (
+        "step = \"paid\"",
+        "step = \"piad\"",
+<<<<<<< HEAD
+        "53:57",
+=======
+        "52:57",
+>>>>>>> report
+        "no step is labelled `piad`; did you mean `paid`?",
+    ),
+    (
+        "verdict = \"fail\"",
+        "verdict = \"pass\"",
+<<<<<<< HEAD
+        "52:11",
+=======
+        "51:11",
+>>>>>>> report
+        "only a case that must `fail` has a `finding`",
+    ),
+    (
+        "verdict = \"fail\"",
+        "verdict = \"not_run\"",
+<<<<<<< HEAD
+        "51:11",
+=======
+        "50:11",
+>>>>>>> report
+        "as `pass` or `fail`",
+    ),
+];
+
+#[test]
+fn every_bad_file_is_refused_at_its_line_and_column_with_what_to_do() {
+    let mut wrong = Vec::new();
+    for (old, new, place, fragment) in BAD {
+        let errors = errors_of(&change(old, new));
+        let first = errors.lines().next().unwrap_or_default();
+        if !(first.starts_with(&format!("bad.toml:{place}: ")) && first.contains(fragment)) {
+            wrong.push(format!(
+                "{new:?} should give {place} {fragment:?}, gives:\n{errors}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn all_errors_are_told_at_once_and_none_that_only_follows_from_another() {
+    let text = change("500_000\n", "1\n")
+        .replace("push_msat", "push_mast")
+        .replace("by = \"C\"", "by = \"A\"")
+        .replace("blocks = 6", "blocks = 0");
+    let errors = parse(&text, "bad.toml", "bad").unwrap_err();
+    let places: Vec<_> = errors
+        .0
+        .iter()
+        .map(|error| error.place.unwrap().line)
+        .collect();
+    // Without its push A has nothing to send; the channel of one satoshi is not complained of twice.
+<<<<<<< HEAD
+    assert_eq!(places, [11, 15, 23, 39, 43], "{errors}");
+=======
+    assert_eq!(places, [11, 15, 23, 38, 42], "{errors}");
+>>>>>>> report
+    assert!(
+        errors
+            .to_string()
+            .ends_with("5 errors; nothing was started")
+    );
+}
+
+#[test]
+fn a_further_payment_is_measured_against_what_the_steps_before_it_left() {
+    let again = |amount_msat: u64, from: &str, to: &str| {
+        let step = format!(
+            "[[act]]\ndo = \"pay\"\nid = \"q\"\nfrom = \"{from}\"\nto = \"{to}\"\n\
+             amount_msat = {amount_msat}\n\n[expect]"
+        );
+        let text = change("[expect]", &step);
+        errors_of(&text.replace("{ p = \"sent\" }", "{ p = \"sent\", q = \"sent\" }"))
+    };
+    assert!(again(1_000, "B", "C").contains("step 4 has closed `B-C`"));
+    // A had 490,000,000 msat to send and has paid 50,000,001 of them.
+    assert_eq!(again(439_999_999, "A", "B"), "none");
+    assert!(again(440_000_000, "A", "B").contains("A can send 439999999 msat"));
+    assert_eq!(again(500_000_000, "B", "A"), "none");
+    let twice = "[[act]]\ndo = \"pay\"\nid = \"p\"\nfrom = \"A\"\nto = \"B\"\namount_msat = 1000\n\n[expect]";
+    let errors = errors_of(&change("[expect]", twice));
+    assert!(
+        errors.starts_with("bad.toml:47:6: a payment is called `p` already"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn dust_is_noted_and_not_refused() {
+    let text = change("amount_msat = 50_000_001", "amount_msat = 600_000");
+    let notes = parse(&text, "dust.toml", "dust").unwrap().notes();
+    assert_eq!(notes.len(), 2);
+    assert!(notes[0].contains("a part of 300000 msat is dust"));
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_known_says_what_there_is() {
+    let missing = load(Path::new("nowhere.toml"), &root()).unwrap_err();
+    assert!(
+        missing
+            .to_string()
+            .starts_with("nowhere.toml: cannot be read")
+    );
+    assert_eq!(find(&root(), "forward").unwrap().name, "forward");
+    let unknown = find(&root(), "foward").unwrap_err();
+    assert_eq!(
+        unknown.to_string(),
+        "no scenario `foward`; did you mean `forward`?"
+    );
+}
+
+#[test]
+fn kinds_of_the_command_line_go_before_those_of_the_file() {
+    let kinds = |words: &[&str]| -> KindOverrides {
+        words.iter().map(|word| word.parse().unwrap()).collect()
+    };
+    let kinds_of = |scenario: &Scenario| -> Vec<NodeKind> {
+        scenario.nodes.values().map(|node| node.kind).collect()
+    };
+    let mut scenario = good();
+    scenario.with_kinds(&kinds(&[])).unwrap();
+    assert_eq!(
+        kinds_of(&scenario),
+        [NodeKind::Stock, NodeKind::Unified, NodeKind::Stock]
+    );
+    scenario
+        .with_kinds(&kinds(&["C=stock", "unified", "A=stock", "A=unified"]))
+        .unwrap();
+    assert_eq!(
+        kinds_of(&scenario),
+        [NodeKind::Unified, NodeKind::Unified, NodeKind::Stock]
+    );
+    let before = scenario.clone();
+    let refused = scenario
+        .with_kinds(&kinds(&["stock", "D=stock"]))
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("scenario good has no node `D`; there are: A, B, C")
+    );
+    assert_eq!(scenario, before);
+    assert_eq!(
+        "B=stok".parse::<KindOverride>(),
+        Err(KindOverrideError::UnknownKind("stok".into()))
+    );
+}
+
+/// The README's example is `forward` but for C's chain; its errors are those of two slips in it.
+#[test]
+fn the_example_and_the_errors_of_the_readme_are_true() {
+    let readme = std::fs::read_to_string(root().join("scenarios/README.md")).unwrap();
+    let block = |fence: &str| {
+        readme
+            .split(fence)
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap()
+    };
+    let example = block("```toml\n");
+    parse(example, "scenarios/forward.toml", "forward").unwrap();
+    let slips = example
+        .replacen(
+            "push_msat = 500_000_000\n\n[[act]]",
+            "push_mast = 500_000_000\n\n[[act]]",
+            1,
+        )
+        .replace("amount_msat = 50_000_000", "amount_msat = 500_000_000");
+    let errors = parse(&slips, "scenarios/forward.toml", "forward").unwrap_err();
+    assert_eq!(errors.to_string(), block("```text\n").trim_end());
+}
+
+#[test]
+fn a_file_cut_anywhere_or_without_any_of_its_lines_is_read_or_refused_without_a_panic() {
+    for end in 0..GOOD.len() {
+        let _ = errors_of(&GOOD[..end]);
+        let _ = errors_of(&GOOD[end..]);
+        let _ = errors_of(&format!("{}ö{}", &GOOD[..end], &GOOD[end..]));
+    }
+    let lines: Vec<_> = GOOD.lines().collect();
+    for left_out in 0..lines.len() {
+        let mut fewer = lines.clone();
+        fewer.remove(left_out);
+        let _ = errors_of(&fewer.join("\n"));
+        let mut more = lines.clone();
+        more.insert(left_out, lines[left_out]);
+        let _ = errors_of(&more.join("\n"));
+    }
+}

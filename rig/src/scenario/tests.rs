@@ -223,21 +223,13 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "do = \"mine\"",
         "do = \"mien\"",
-<<<<<<< HEAD
         "42:6",
-=======
-        "41:6",
->>>>>>> report
         "no step does `mien`; did you mean `mine`?",
     ),
     (
         "by = \"C\"",
         "by = \"C\"\nblocks = 1",
-<<<<<<< HEAD
         "40:1",
-=======
-        "39:1",
->>>>>>> report
         "`blocks` is no key of a `force_close` step",
     ),
     (
@@ -250,11 +242,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "action = \"hold\"",
         "action = \"hodl\"",
-<<<<<<< HEAD
         "53:57",
-=======
-        "52:57",
->>>>>>> report
         "no fault does `hodl`; did you mean `hold`?",
     ),
     // Names.
@@ -282,32 +270,19 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "label = \"paid\"",
         "label = \"step-2\"",
-<<<<<<< HEAD
         "28:6",
-=======
-        "27:6",
->>>>>>> report
         "labelled `step-2` already",
     ),
     (
         "channel = \"B-C\"",
         "channel = \"C-B\"",
-<<<<<<< HEAD
         "38:11",
         "no channel `C-B`; there are: A-B, B-C",
-=======
-        "37:11",
-        "no channel `C-B`; did you mean `B-C`?",
->>>>>>> report
     ),
     (
         "by = \"C\"",
         "by = \"A\"",
-<<<<<<< HEAD
         "39:6",
-=======
-        "38:6",
->>>>>>> report
         "A is not in `B-C`: it is closed by B or C",
     ),
     // Amounts.
@@ -374,11 +349,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "blocks = 6",
         "blocks = 0",
-<<<<<<< HEAD
         "43:10",
-=======
-        "42:10",
->>>>>>> report
         "`blocks` is from 1 to 1000",
     ),
     // Paths.
@@ -443,11 +414,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "29:11",
         "no step pays `q`",
     ),
-<<<<<<< HEAD
     ("hold = true\n", "", "33:11", "`p` is not held"),
-=======
-    ("hold = true\n", "", "32:11", "`p` is not held"),
->>>>>>> report
     (
         "until = \"claimable\"",
         "until = \"failed\"",
@@ -469,50 +436,32 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "do = \"claim\"",
         "do = \"quiet\"",
-<<<<<<< HEAD
         "20:6",
         "`p` is held and never claimed",
-=======
-        "34:1",
-        "`payment` is no key of a `quiet` step",
->>>>>>> report
     ),
     // Outcome and cases.
     (
         "closed = [\"B-C\"]",
         "closed = [\"B-C\", \"A-C\"]",
-<<<<<<< HEAD
         "46:18",
-=======
-        "45:18",
->>>>>>> report
         "no channel `A-C`",
     ),
     (
         "closed = [\"B-C\"]",
         "closed = []",
-<<<<<<< HEAD
         "38:11",
-=======
-        "37:11",
->>>>>>> report
         "add \"B-C\" to `closed`",
     ),
     ("{ p = \"sent\" }", "{}", "20:6", "say what comes of it"),
     (
         "{ p = \"sent\" }",
         "{ p = \"sent\", q = \"sent\" }",
-<<<<<<< HEAD
         "47:26",
-=======
-        "46:27",
->>>>>>> report
         "no step pays `q`",
     ),
     (
         "{ p = \"sent\" }",
         "{ p = \"lost\" }",
-<<<<<<< HEAD
         "47:18",
         "unknown variant `lost`",
     ),
@@ -521,56 +470,30 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "B:persist.manager.before",
         "B:persist.manger.before",
         "53:18",
-=======
-        "46:18",
-        "unknown variant `lost`",
-    ),
-    ("B:persist", "D:persist", "52:18", "no node `D`"),
-    (
-        "B:persist.manager.before",
-        "B:persist.manger.before",
-        "52:18",
->>>>>>> report
         "no such point \"persist.manger.before\"",
     ),
     (
         "B:persist.manager.before@1",
         "persist.manager.before@1",
-<<<<<<< HEAD
         "53:18",
-=======
-        "52:18",
->>>>>>> report
         "names no node",
     ),
     (
         "step = \"paid\"",
         "step = \"piad\"",
-<<<<<<< HEAD
         "53:57",
-=======
-        "52:57",
->>>>>>> report
         "no step is labelled `piad`; did you mean `paid`?",
     ),
     (
         "verdict = \"fail\"",
         "verdict = \"pass\"",
-<<<<<<< HEAD
         "52:11",
-=======
-        "51:11",
->>>>>>> report
         "only a case that must `fail` has a `finding`",
     ),
     (
         "verdict = \"fail\"",
         "verdict = \"not_run\"",
-<<<<<<< HEAD
         "51:11",
-=======
-        "50:11",
->>>>>>> report
         "as `pass` or `fail`",
     ),
 ];
@@ -603,11 +526,7 @@ fn all_errors_are_told_at_once_and_none_that_only_follows_from_another() {
         .map(|error| error.place.unwrap().line)
         .collect();
     // Without its push A has nothing to send; the channel of one satoshi is not complained of twice.
-<<<<<<< HEAD
     assert_eq!(places, [11, 15, 23, 39, 43], "{errors}");
-=======
-    assert_eq!(places, [11, 15, 23, 38, 42], "{errors}");
->>>>>>> report
     assert!(
         errors
             .to_string()

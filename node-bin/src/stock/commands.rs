@@ -385,7 +385,8 @@ impl Node {
     fn tick(&self) -> Result<(), RequestError> {
         self.begin("tick".into());
         self.manager.timer_tick_occurred();
-        self.peers.timer_tick_occurred();
+        // Not the transport's tick: it drops a peer that has not answered a ping since the tick
+        // before, and the rig's ticks come as fast as the nodes can take them.
         self.monitors.rebroadcast_pending_claims();
         self.monitors.archive_fully_resolved_channel_monitors();
         if self

@@ -87,10 +87,10 @@ impl Node {
     /// Lets every part of LDK do what it has to do, until none has anything left.
     pub(super) fn work(&self) -> Result<(), ManagerNotWritten> {
         loop {
-            let mut busy = false;
             if self.manager.needs_pending_htlc_processing() {
+                // What it does changes the manager, and that is seen below. Being needed is no sign
+                // of it: it is, for as long as a payment may be retried.
                 self.manager.process_pending_htlc_forwards();
-                busy = true;
             }
             let told = std::cell::Cell::new(false);
             let handler = |event| {
@@ -100,7 +100,7 @@ impl Node {
             use lightning::events::EventsProvider;
             self.manager.process_pending_events(&handler);
             self.monitors.process_pending_events(&handler);
-            busy |= told.get();
+            let mut busy = told.get();
             busy |= self.send_messages();
             busy |= self.store_manager()?;
             if !busy {

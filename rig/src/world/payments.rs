@@ -265,7 +265,13 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(shape, [(ids["B"], 1, 1_000, 48), (ids["C"], 2, 50_000, 30)]);
+        assert_eq!(
+            shape,
+            [
+                (ids["B"], 1, 1_000, 48),
+                (ids["C"], 2, 50_000, FINAL_CLTV_DELTA)
+            ]
+        );
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::wire::Response;
 
 /// One fault of a plan: when the node reaches the point, the action happens to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Where.
     pub at: NodePoint,

@@ -25,8 +25,8 @@ use crate::api::{Command, ErrorCode, Hop, NodeInfo, Reply, Report, RequestError}
 
 /// Invoices live longer than any run: regtest's clock runs ahead by a second a block.
 const INVOICE_EXPIRY_SECONDS: u32 = 7 * 24 * 60 * 60;
-/// BOLT 11's `min_final_cltv_expiry_delta`: LDK's own least is 24.
-const FINAL_CLTV_EXPIRY_DELTA: u16 = 24;
+/// BOLT 11's `min_final_cltv_expiry_delta`: LDK's own least.
+const FINAL_CLTV_EXPIRY_DELTA: u16 = 42;
 
 fn bad(message: impl ToString) -> RequestError {
     RequestError {

@@ -194,6 +194,7 @@ impl Node {
                     self.begin(format!("peer_up {name}"));
                     self.mailbox.set_connected(peer, true);
                     gate::emit(&Report::PeerUp { peer: name });
+                    self.idle_is_news();
                     if self.manager.peer_connected(peer, &init, inbound).is_err() {
                         self.peers.disconnect_by_node_id(peer);
                     }
@@ -204,6 +205,7 @@ impl Node {
                     self.begin(format!("peer_down {name}"));
                     self.mailbox.set_connected(peer, false);
                     gate::emit(&Report::PeerDown { peer: name });
+                    self.idle_is_news();
                     self.manager.peer_disconnected(peer);
                 }
                 Mail::Message(peer, message) => self.handle_message(peer, *message),
@@ -235,6 +237,12 @@ impl Node {
         });
         message.handle(&self.manager, peer);
         self.mailbox.count_received(&peer);
+    }
+
+    /// Connections changed: the rig waits for the next idle, even one with the same counters (a
+    /// peer that came and went between two of them, or came back).
+    fn idle_is_news(&self) {
+        self.progress().last_idle = None;
     }
 
     /// Reports that all is handled, if that says anything new.

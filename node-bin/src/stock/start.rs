@@ -88,6 +88,9 @@ fn user_config() -> UserConfig {
         .negotiate_anchors_zero_fee_htlc_tx = true;
     config.channel_handshake_config.minimum_depth = 1;
     config
+        .channel_handshake_config
+        .max_inbound_htlc_value_in_flight_percent_of_channel = 100;
+    config
         .channel_handshake_limits
         .force_announced_channel_preference = false;
     config.channel_config.forwarding_fee_base_msat = FORWARD_FEE_BASE_MSAT;

@@ -96,8 +96,11 @@ fn htlcs(channel: &ChannelDetails) -> Vec<HtlcView> {
     inbound.chain(outbound).collect()
 }
 
-/// LDK tells what can be sent: the balance less the reserve and the HTLCs on their way out, and not
-/// below zero. So the balance follows unless that is zero.
+/// Both anchors of a commitment, 330 satoshis each (BOLT 3), which the opener pays for.
+const ANCHORS_MSAT: u64 = 2 * 330 * 1_000;
+
+/// LDK tells what can be sent: the balance less the reserve, the HTLCs on their way out and, for the
+/// opener, the anchors; and not below zero. So the balance follows unless that is zero.
 fn balance_msat(channel: &ChannelDetails) -> Option<u64> {
     if channel.outbound_capacity_msat == 0 {
         return None;
@@ -108,7 +111,16 @@ fn balance_msat(channel: &ChannelDetails) -> Option<u64> {
         .iter()
         .map(|htlc| htlc.amount_msat)
         .sum();
-    Some(channel.outbound_capacity_msat + reserve_msat + outbound)
+    let anchors = channel
+        .channel_type
+        .as_ref()
+        .is_some_and(|kind| kind.supports_anchors_zero_fee_htlc_tx());
+    let anchors_msat = if channel.is_outbound && anchors {
+        ANCHORS_MSAT
+    } else {
+        0
+    };
+    Some(channel.outbound_capacity_msat + reserve_msat + outbound + anchors_msat)
 }
 
 fn claim(channel: &str, balance: &LdkBalance) -> OnchainClaim {

@@ -144,6 +144,7 @@ pub(super) struct Books {
     anchors_sat: u128,
     others_sat: u128,
     leftovers: Vec<String>,
+    unswept: u64,
 }
 
 impl Books {
@@ -174,6 +175,12 @@ impl Books {
             anchors_sat: 0,
             others_sat: 0,
             leftovers: Vec::new(),
+            unswept: case
+                .evidence
+                .rest
+                .values()
+                .map(|view| u64::from(view.unswept))
+                .sum(),
             chain,
         };
         books.read_fees(docket)?;
@@ -297,6 +304,17 @@ impl Books {
             ),
         ];
         lines.extend(self.leftovers.iter().cloned());
+        if self.unswept > 0 && code == "value-vanished" {
+            // They are no wallet's yet, and their scripts do not tell them from a wallet's.
+            docket.miss(
+                "not-judged",
+                format!(
+                    "{difference_sat} sat are in no wallet while {} outputs are unswept",
+                    self.unswept
+                ),
+            );
+            return false;
+        }
         docket.find(
             code,
             format!("wallets, channels, fees and leftovers: {before_sat} sat at the start, {after_sat} sat at rest: {difference_sat} sat differ"),

@@ -4,10 +4,11 @@
 
 use bitcoin::OutPoint;
 
-use super::chain_view::commitment::{ANCHOR_SAT, Closure};
+use super::chain_view::commitment::Closure;
 use super::chain_view::witness::OutputKind;
 use super::conservation::{Books, fundings, wallet_sat};
 use super::{CaseView, Docket};
+use crate::evidence::OpenedChannel;
 
 /// Judges every node. The sums over all nodes are known to be right.
 pub(super) fn judge(case: &CaseView<'_>, books: &Books, docket: &mut Docket) {
@@ -29,8 +30,9 @@ fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docke
         .filter(|(channel, _)| case.closure(&channel.label).is_closed())
         .map(|(_, funding)| funding)
         .collect();
-    let allowed_msat = i128_of(books.lost_after_sat(&closed)) * 1000;
-    let anchors_msat = anchors_gained_msat(case, node);
+    let allowed_msat = i128_of(books.lost_after_sat(&closed)) * 1000
+        + anchors_taken_msat(case, |channel| channel.opener == node);
+    let anchors_msat = anchors_taken_msat(case, |channel| channel.acceptor == node);
     if surplus_msat > 0 && surplus_msat <= anchors_msat {
         docket.note(format!(
             "{node} gained {surplus_msat} msat by anchors that others paid for (at most {anchors_msat} msat)"
@@ -92,21 +94,25 @@ fn change_msat(case: &CaseView<'_>, node: &str, docket: &mut Docket) -> Option<i
     Some(change_msat)
 }
 
-/// BOLT 3: the opener pays for both anchors, so the other side may gain its own by spending it.
-fn anchors_gained_msat(case: &CaseView<'_>, node: &str) -> i128 {
-    let accepted = case
+/// The anchors that were taken at the closes of these channels. BOLT 3: the opener pays for both, so
+/// it may lose them and the other side may gain them.
+fn anchors_taken_msat(case: &CaseView<'_>, is_among: impl Fn(&OpenedChannel) -> bool) -> i128 {
+    let mut taken = 0_i128;
+    for channel in case
         .evidence
         .channels
         .iter()
-        .filter(|channel| channel.acceptor == node);
-    let gained = accepted.filter(|channel| match case.closure(&channel.label) {
-        Closure::Commitment(commitment) => commitment
-            .outputs
-            .iter()
-            .any(|output| output.kind == OutputKind::Anchor && output.spend.is_some()),
-        _ => false,
-    });
-    gained.map(|_| i128::from(ANCHOR_SAT) * 1000).sum()
+        .filter(|channel| is_among(channel))
+    {
+        if let Closure::Commitment(commitment) = case.closure(&channel.label) {
+            let outputs = commitment.outputs.iter();
+            taken += outputs
+                .filter(|output| output.kind == OutputKind::Anchor && output.spend.is_some())
+                .map(|output| i128::from(output.value_sat) * 1000)
+                .sum::<i128>();
+        }
+    }
+    taken
 }
 
 /// Sums of satoshis are far below this bound, whatever the evidence says of single ones.

@@ -117,17 +117,18 @@ impl<'t> Complaints<'t> {
 /// `; did you mean ...?` if one of the known words is near, else the list of them.
 pub(super) fn advice<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let near = (word.chars().count() / 3).max(1);
+    // Short names are near to all others by their length alone: those are listed instead.
+    let near = match word.chars().count() {
+        ..4 => 0,
+        count => count / 3,
+    };
     let nearest = known
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= near)
         .min();
     match nearest {
-        // A one-letter name is near to every other one: list them instead.
-        Some((_, candidate)) if candidate.chars().count() > 1 => {
-            format!("; did you mean `{candidate}`?")
-        }
+        Some((_, candidate)) => format!("; did you mean `{candidate}`?"),
         _ if known.is_empty() => "; there are none".to_owned(),
         _ => format!("; there are: {}", known.join(", ")),
     }

@@ -223,13 +223,13 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "do = \"mine\"",
         "do = \"mien\"",
-        "41:6",
+        "42:6",
         "no step does `mien`; did you mean `mine`?",
     ),
     (
         "by = \"C\"",
         "by = \"C\"\nblocks = 1",
-        "39:1",
+        "40:1",
         "`blocks` is no key of a `force_close` step",
     ),
     (
@@ -242,7 +242,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "action = \"hold\"",
         "action = \"hodl\"",
-        "52:57",
+        "53:57",
         "no fault does `hodl`; did you mean `hold`?",
     ),
     // Names.
@@ -270,19 +270,19 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "label = \"paid\"",
         "label = \"step-2\"",
-        "27:6",
+        "28:6",
         "labelled `step-2` already",
     ),
     (
         "channel = \"B-C\"",
         "channel = \"C-B\"",
-        "37:11",
-        "no channel `C-B`; did you mean `B-C`?",
+        "38:11",
+        "no channel `C-B`; there are: A-B, B-C",
     ),
     (
         "by = \"C\"",
         "by = \"A\"",
-        "38:6",
+        "39:6",
         "A is not in `B-C`: it is closed by B or C",
     ),
     // Amounts.
@@ -349,7 +349,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "blocks = 6",
         "blocks = 0",
-        "42:10",
+        "43:10",
         "`blocks` is from 1 to 1000",
     ),
     // Paths.
@@ -414,7 +414,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "29:11",
         "no step pays `q`",
     ),
-    ("hold = true\n", "", "32:11", "`p` is not held"),
+    ("hold = true\n", "", "33:11", "`p` is not held"),
     (
         "until = \"claimable\"",
         "until = \"failed\"",
@@ -436,64 +436,64 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "do = \"claim\"",
         "do = \"quiet\"",
-        "34:1",
-        "`payment` is no key of a `quiet` step",
+        "20:6",
+        "`p` is held and never claimed",
     ),
     // Outcome and cases.
     (
         "closed = [\"B-C\"]",
         "closed = [\"B-C\", \"A-C\"]",
-        "45:18",
+        "46:18",
         "no channel `A-C`",
     ),
     (
         "closed = [\"B-C\"]",
         "closed = []",
-        "37:11",
+        "38:11",
         "add \"B-C\" to `closed`",
     ),
     ("{ p = \"sent\" }", "{}", "20:6", "say what comes of it"),
     (
         "{ p = \"sent\" }",
         "{ p = \"sent\", q = \"sent\" }",
-        "46:27",
+        "47:26",
         "no step pays `q`",
     ),
     (
         "{ p = \"sent\" }",
         "{ p = \"lost\" }",
-        "46:18",
+        "47:18",
         "unknown variant `lost`",
     ),
-    ("B:persist", "D:persist", "52:18", "no node `D`"),
+    ("B:persist", "D:persist", "53:18", "no node `D`"),
     (
         "B:persist.manager.before",
         "B:persist.manger.before",
-        "52:18",
+        "53:18",
         "no such point \"persist.manger.before\"",
     ),
     (
         "B:persist.manager.before@1",
         "persist.manager.before@1",
-        "52:18",
+        "53:18",
         "names no node",
     ),
     (
         "step = \"paid\"",
         "step = \"piad\"",
-        "52:57",
+        "53:57",
         "no step is labelled `piad`; did you mean `paid`?",
     ),
     (
         "verdict = \"fail\"",
         "verdict = \"pass\"",
-        "51:11",
+        "52:11",
         "only a case that must `fail` has a `finding`",
     ),
     (
         "verdict = \"fail\"",
         "verdict = \"not_run\"",
-        "50:11",
+        "51:11",
         "as `pass` or `fail`",
     ),
 ];
@@ -526,7 +526,7 @@ fn all_errors_are_told_at_once_and_none_that_only_follows_from_another() {
         .map(|error| error.place.unwrap().line)
         .collect();
     // Without its push A has nothing to send; the channel of one satoshi is not complained of twice.
-    assert_eq!(places, [11, 15, 23, 38, 42], "{errors}");
+    assert_eq!(places, [11, 15, 23, 39, 43], "{errors}");
     assert!(
         errors
             .to_string()
@@ -535,7 +535,7 @@ fn all_errors_are_told_at_once_and_none_that_only_follows_from_another() {
 }
 
 #[test]
-fn a_closed_channel_carries_nothing_and_a_payment_moves_what_it_carries() {
+fn a_further_payment_is_measured_against_what_the_steps_before_it_left() {
     let again = |amount_msat: u64, from: &str, to: &str| {
         let step = format!(
             "[[act]]\ndo = \"pay\"\nid = \"q\"\nfrom = \"{from}\"\nto = \"{to}\"\n\
@@ -549,6 +549,12 @@ fn a_closed_channel_carries_nothing_and_a_payment_moves_what_it_carries() {
     assert_eq!(again(439_999_999, "A", "B"), "none");
     assert!(again(440_000_000, "A", "B").contains("A can send 439999999 msat"));
     assert_eq!(again(500_000_000, "B", "A"), "none");
+    let twice = "[[act]]\ndo = \"pay\"\nid = \"p\"\nfrom = \"A\"\nto = \"B\"\namount_msat = 1000\n\n[expect]";
+    let errors = errors_of(&change("[expect]", twice));
+    assert!(
+        errors.starts_with("bad.toml:47:6: a payment is called `p` already"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -610,4 +616,48 @@ fn kinds_of_the_command_line_go_before_those_of_the_file() {
         "B=stok".parse::<KindOverride>(),
         Err(KindOverrideError::UnknownKind("stok".into()))
     );
+}
+
+/// The README's example is `forward` but for C's chain; its errors are those of two slips in it.
+#[test]
+fn the_example_and_the_errors_of_the_readme_are_true() {
+    let readme = std::fs::read_to_string(root().join("scenarios/README.md")).unwrap();
+    let block = |fence: &str| {
+        readme
+            .split(fence)
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap()
+    };
+    let example = block("```toml\n");
+    parse(example, "scenarios/forward.toml", "forward").unwrap();
+    let slips = example
+        .replacen(
+            "push_msat = 500_000_000\n\n[[act]]",
+            "push_mast = 500_000_000\n\n[[act]]",
+            1,
+        )
+        .replace("amount_msat = 50_000_000", "amount_msat = 500_000_000");
+    let errors = parse(&slips, "scenarios/forward.toml", "forward").unwrap_err();
+    assert_eq!(errors.to_string(), block("```text\n").trim_end());
+}
+
+#[test]
+fn a_file_cut_anywhere_or_without_any_of_its_lines_is_read_or_refused_without_a_panic() {
+    for end in 0..GOOD.len() {
+        let _ = errors_of(&GOOD[..end]);
+        let _ = errors_of(&GOOD[end..]);
+        let _ = errors_of(&format!("{}ö{}", &GOOD[..end], &GOOD[end..]));
+    }
+    let lines: Vec<_> = GOOD.lines().collect();
+    for left_out in 0..lines.len() {
+        let mut fewer = lines.clone();
+        fewer.remove(left_out);
+        let _ = errors_of(&fewer.join("\n"));
+        let mut more = lines.clone();
+        more.insert(left_out, lines[left_out]);
+        let _ = errors_of(&more.join("\n"));
+    }
 }

@@ -21,7 +21,7 @@ pub const FORWARD_FEE_MSAT: u64 = 1_000;
 pub const FORWARD_CLTV_DELTA: u32 = 48;
 
 /// What the last hop is given, in blocks: short, so that a timeout on chain does not take long.
-pub const FINAL_CLTV_DELTA: u32 = 30;
+pub const FINAL_CLTV_DELTA: u32 = 45;
 
 /// A path as LDK wants it: each hop but the last carries what its node takes for forwarding over
 /// the *next* channel, the last one the part's amount.

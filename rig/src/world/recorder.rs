@@ -218,6 +218,11 @@ impl Recorder {
         self.began.elapsed().as_micros() as u64
     }
 
+    /// Notes what is being waited for, in case it is the last thing in this case.
+    pub(super) fn now_waiting_for(&self, what: &str) {
+        what.clone_into(&mut self.inner().waiting_for);
+    }
+
     /// What was last waited for.
     pub(super) fn waiting_for(&self) -> String {
         self.inner().waiting_for.clone()
@@ -239,7 +244,7 @@ impl Recorder {
         let mut changes = self.changed.subscribe();
         let deadline = tokio::time::Instant::now() + bound;
         if heed == Heed::Deaths {
-            what.clone_into(&mut self.inner().waiting_for);
+            self.now_waiting_for(what);
         }
         loop {
             changes.borrow_and_update();

@@ -20,8 +20,9 @@ impl Stage {
         loop {
             match self.recover_once().await {
                 Err(Stop::Interrupted) => continue,
+                // The others are back; a held node comes back when its hold ends.
+                Ok(()) | Err(Stop::NodeHeld) => break,
                 Err(stop) => return Err(stop),
-                Ok(()) => break,
             }
         }
         if let Some(phase) = self.progress.phase {

@@ -22,6 +22,9 @@ const FUNDING_BLOCKS: u32 = 6;
 /// Coins that a node's funds come in, so that a channel and a fee bump find one each.
 const COINS_PER_NODE: u64 = 2;
 
+/// After so many rounds nodes are connected anew, to ask for gossip from the beginning.
+const GOSSIP_ROUNDS: u32 = 3;
+
 /// Gossip is not counted, so quiet does not tell that it has arrived: after so long without a
 /// report the timers, which make nodes gossip, are ticked again.
 const GOSSIP_SLICE: Duration = Duration::from_millis(100);
@@ -191,7 +194,7 @@ impl Stage {
     }
 
     /// Waits until every node's graph has every announced channel.
-    async fn gossip_has_spread(&self, channels: &[Channel]) -> Result<(), Stop> {
+    async fn gossip_has_spread(&mut self, channels: &[Channel]) -> Result<(), Stop> {
         let announced = channels.iter().filter(|channel| channel.announce);
         let announced: BTreeSet<&str> = announced.map(|channel| channel.label.as_str()).collect();
         let of_label = self
@@ -203,7 +206,7 @@ impl Stage {
             return Ok(());
         }
         let deadline = tokio::time::Instant::now() + self.bounds().wait;
-        loop {
+        for round in 1.. {
             let missing = self.missing_in_graphs(&wanted).await?;
             if missing.is_empty() {
                 return Ok(());
@@ -219,6 +222,11 @@ impl Stage {
                 }));
             }
             self.tick_all().await?;
+            // An update that came before its announcement is not sent again, except to a peer that
+            // connects and asks for all there is.
+            if round % GOSSIP_ROUNDS == 0 {
+                self.reconnect_all().await?;
+            }
             let before = self.recorder().look(|live| live.seq);
             let more = |live: &Live| (live.seq > before).then_some(());
             match self
@@ -230,6 +238,23 @@ impl Stage {
                 Ok(()) | Err(WaitEnd::Expired) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Drops all connections and makes them again.
+    async fn reconnect_all(&mut self) -> Result<(), Stop> {
+        for (one, other) in &self.wanted {
+            let node_id = self.node(other)?.node_id;
+            self.ask(one, Command::Disconnect { node_id }).await?;
+            let down = |live: &Live| live.is_link_down(one, other).then_some(());
+            let what = format!("{one} and {other} to be disconnected");
+            let bound = self.bounds().wait;
+            self.recorder()
+                .wait(bound, &what, Heed::Deaths, down)
+                .await?;
+        }
+        self.connect_wanted().await?;
+        self.quiet().await
     }
 
     async fn missing_in_graphs(&self, wanted: &BTreeSet<u64>) -> Result<Vec<String>, Stop> {

@@ -2,6 +2,7 @@
 //! channels that are left alive. Never decides whether what it sees is right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use node_bin::api::{HtlcDirection, PaymentState, RestView};
 
@@ -110,6 +111,8 @@ impl Stage {
         loop {
             match self.settle_once().await {
                 Err(Stop::Interrupted) => self.recover().await?,
+                // Ended at the beginning of the next attempt.
+                Err(Stop::NodeHeld) => {}
                 done => return done,
             }
         }
@@ -118,8 +121,14 @@ impl Stage {
     async fn settle_once(&mut self) -> Result<(), Stop> {
         self.end_holds().await?;
         self.come_to_rest().await?;
-        self.live_payments().await?;
+        // No block is mined any more: electrs can catch up meanwhile. If it cannot, collecting the
+        // evidence says why.
+        let chain = Arc::clone(&self.chain);
+        let (lived, _) = tokio::join!(self.live_payments(), chain.electrs_synced());
+        lived?;
         self.quiet().await?;
+        // One that came meanwhile would be missing among the last views.
+        self.end_holds().await?;
         self.rest = self.rest_all().await?;
         Ok(())
     }

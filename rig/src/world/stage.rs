@@ -144,6 +144,8 @@ impl Stage {
             return Err(Stop::Interrupted);
         };
         let method = method_of(&command);
+        self.recorder()
+            .now_waiting_for(&format!("{name} to answer `{method}`"));
         let mut id = 0;
         let sent = |request| {
             id = request;

@@ -89,8 +89,9 @@ fn short_bounds() -> Bounds {
 }
 
 async fn play_with(plan: &Plan, programs: NodePrograms, bounds: Bounds) -> CaseOutcome {
-    let root = bitcoind::tempfile::tempdir().unwrap();
-    let scratch = Arc::new(CaseScratch::create(root.path()).unwrap());
+    // Removed with the case's folder.
+    let root = bitcoind::tempfile::tempdir().unwrap().keep();
+    let scratch = Arc::new(CaseScratch::create(&root).unwrap());
     let names = plan.scenario.nodes.keys();
     let recorder = Arc::new(Recorder::create(&scratch.trace(), names).unwrap());
     let chain = Arc::new(ChainAccess::Counted(AtomicU32::new(110)));

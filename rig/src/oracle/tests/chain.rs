@@ -359,7 +359,7 @@ fn an_acceptor_may_gain_its_own_anchor() {
     let evidence = world.rest();
     assert_passes(&evidence);
     let notes = judgement(&evidence, "conservation").notes;
-    let gain = "C gained 160000 msat by anchors that others paid for (at most 330000 msat)";
+    let gain = "C gained 160000 msat by anchors that others paid for (at most 660000 msat)";
     assert!(notes.contains(&gain.to_owned()), "{notes:?}");
 }
 

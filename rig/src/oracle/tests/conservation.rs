@@ -120,3 +120,17 @@ fn a_mempool_transaction_of_nobody_leaves_the_case_unjudged() {
     evidence.chain.mempool.push("ab".repeat(32));
     assert_not_run(&evidence, "conservation", "broadcast by no node");
 }
+
+#[test]
+fn money_in_an_unswept_output_is_not_called_vanished() {
+    let mut evidence = closed_together().rest();
+    let view = evidence.rest.get_mut("A").unwrap();
+    view.balance.confirmed_sat -= 500_000;
+    view.unswept = 1;
+    assert_not_run(
+        &evidence,
+        "conservation",
+        "500000 sat are in no wallet while 1 outputs are unswept",
+    );
+    assert_finds(&evidence, "at-rest", "unswept-output");
+}

@@ -97,7 +97,7 @@ pub(super) fn check_cases(
             complaints.at(case.verdict.span(), message);
         }
         if let Some(finding) = &case.finding
-            && verdict != Verdict::Fail
+            && verdict == Verdict::Pass
         {
             let message = "only a case that must `fail` has a `finding`: leave it out";
             complaints.at(finding.span(), message);

@@ -1,6 +1,7 @@
 //! The steps in order: what each refers to has to exist by then and to be still possible. Owns the
 //! life of payments and channels along `[[act]]`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -12,8 +13,8 @@ use super::topology::Topology;
 use super::{check_name, payments};
 use crate::scenario::error::{Complaints, advice};
 use crate::scenario::keys::Word;
-use crate::scenario::model::{ExpectedPayment, PaymentMoment, Step, StepKind};
-use crate::scenario::raw::{RawStep, RawStepKind};
+use crate::scenario::model::{ExpectedPayment, Payment, PaymentMoment, Step, StepKind};
+use crate::scenario::raw::{RawPayment, RawStep, RawStepKind};
 
 /// The most blocks that one step mines: regtest chains age.
 const MAX_BLOCKS: u32 = 1_000;
@@ -90,21 +91,7 @@ impl Walk<'_> {
         complaints: &mut Complaints<'_>,
     ) -> Option<StepKind> {
         Some(match raw {
-            RawStepKind::Pay(payment) => {
-                let id = payment.id.get_ref().clone();
-                let started = Started {
-                    place: payment.id.span(),
-                    hold: payment.hold,
-                    told: None,
-                };
-                if self.started.contains_key(&id) {
-                    let message = format!("a payment is called `{id}` already: choose another id");
-                    complaints.at(payment.id.span(), message);
-                } else {
-                    self.started.insert(id, started);
-                }
-                StepKind::Pay(payments::check(self, payment, complaints)?)
-            }
+            RawStepKind::Pay(payment) => StepKind::Pay(self.pay(payment, complaints)?),
             RawStepKind::Await { payment, until } => {
                 self.check_await(&payment, &until, complaints);
                 StepKind::Await {
@@ -162,6 +149,24 @@ impl Walk<'_> {
                 }
             }
         })
+    }
+
+    fn pay(&mut self, raw: RawPayment, complaints: &mut Complaints<'_>) -> Option<Payment> {
+        match self.started.entry(raw.id.get_ref().clone()) {
+            Entry::Occupied(earlier) => {
+                let id = earlier.key();
+                let message = format!("a payment is called `{id}` already: choose another id");
+                complaints.at(raw.id.span(), message);
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(Started {
+                    place: raw.id.span(),
+                    hold: raw.hold,
+                    told: None,
+                });
+            }
+        }
+        payments::check(self, raw, complaints)
     }
 
     /// The payment, if a step before this one starts it; a complaint if not.

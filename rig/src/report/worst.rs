@@ -126,18 +126,22 @@ fn gravity(code: &str) -> usize {
 
 /// A message without its numbers and identifiers, so that two of the same kind are equal.
 fn shape(message: &str) -> String {
-    message
-        .split_whitespace()
-        .map(|word| {
-            let long_hex = word.len() >= 8 && word.chars().any(|c| c.is_ascii_digit());
-            if long_hex {
-                "#".to_owned()
-            } else {
-                word.replace(|c: char| c.is_ascii_digit(), "#")
+    let words = message.split_whitespace().map(|word| {
+        let long_hex = word.len() >= 8 && word.chars().any(|c| c.is_ascii_digit());
+        if long_hex {
+            return "#".to_owned();
+        }
+        let mut shaped = String::with_capacity(word.len());
+        for c in word.chars() {
+            if !c.is_ascii_digit() {
+                shaped.push(c);
+            } else if !shaped.ends_with('#') {
+                shaped.push('#');
             }
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
+        }
+        shaped
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

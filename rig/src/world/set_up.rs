@@ -2,6 +2,7 @@
 //! armed. Nothing is hurt here on purpose.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::address::NetworkUnchecked;
@@ -50,6 +51,7 @@ impl Stage {
         }
         if !channels.is_empty() {
             self.mine(FUNDING_BLOCKS).await?;
+            self.let_electrs_catch_up();
             self.sync_all().await?;
             self.channels_ready(&channels).await?;
         }
@@ -69,6 +71,13 @@ impl Stage {
                 started => return started,
             }
         }
+    }
+
+    /// Often these are the case's last blocks: electrs indexes them while the steps run, and not
+    /// while somebody waits for it. If it cannot, whoever needs it says why.
+    fn let_electrs_catch_up(&self) {
+        let chain = Arc::clone(&self.chain);
+        tokio::spawn(async move { drop(chain.electrs_synced().await) });
     }
 
     /// Pays every node its funds in one transaction.

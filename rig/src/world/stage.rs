@@ -275,10 +275,9 @@ impl Stage {
         let method = method_of(&command);
         let given = {
             let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            answers.insert(purpose.to_owned(), None).map(|answer| {
-                answers.insert(purpose.to_owned(), answer.clone());
-                answer
-            })
+            let given = answers.get(purpose).cloned();
+            answers.entry(purpose.to_owned()).or_insert(None);
+            given
         };
         match given {
             Some(Some(answer)) => return Ok(answer),

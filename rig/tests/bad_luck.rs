@@ -17,7 +17,9 @@ fn a_bad_scenario_is_refused_with_file_line_and_column_and_nothing_is_started() 
     let file = logs.0.path().join("bad.toml");
     let good = std::fs::read_to_string(workspace().join("scenarios/direct.toml")).unwrap();
     std::fs::write(&file, good.replace("to = \"B\"", "to = \"Z\"\ncolour = 3")).unwrap();
-    let ended = logs.deadbolt(&["run", file.to_str().unwrap()]).expect_code(97);
+    let ended = logs
+        .deadbolt(&["run", file.to_str().unwrap()])
+        .expect_code(97);
     assert!(ended.stderr.contains("bad.toml:"), "{ended}");
     assert!(ended.stderr.contains("colour"), "{ended}");
     let runs = std::fs::read_dir(logs.0.path()).unwrap().flatten();
@@ -50,7 +52,11 @@ fn broken_program(folder: &Path, name: &str, version: &str) -> std::path::PathBu
 #[test]
 fn a_bitcoind_that_dies_at_once_is_a_rig_fault_with_its_reason() {
     let logs = Logs::new();
-    let bitcoind = broken_program(logs.0.path(), "bitcoind", "Bitcoin Core daemon version v30.0.0");
+    let bitcoind = broken_program(
+        logs.0.path(),
+        "bitcoind",
+        "Bitcoin Core daemon version v30.0.0",
+    );
     let mut command = logs.command(&["run", "direct", "--json"]);
     let output = command.env("BITCOIND_EXE", &bitcoind).output().unwrap();
     let ended = common::Ended::of(output).expect_code(100);
@@ -100,10 +106,18 @@ fn a_signal_leaves_no_process(signal: Signal, mark: &str) -> Logs {
     let mut rig = command.env("DEADBOLT_TEST_MARK", mark).spawn().unwrap();
     let mut lines = BufReader::new(rig.stderr.take().unwrap()).lines();
     // The first failing case shows that nodes and chains are at work.
-    let working = lines.by_ref().map_while(Result::ok).any(|line| line.contains("FAIL"));
+    let working = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.contains("FAIL"));
     assert!(working, "the campaign never got going");
     let children = processes_of(mark);
-    assert!(children.iter().any(|(_, name)| name.contains("bitcoin") || name.contains("b-")), "{children:?}");
+    assert!(
+        children
+            .iter()
+            .any(|(_, name)| name.contains("bitcoin") || name.contains("b-")),
+        "{children:?}"
+    );
     kill(Pid::from_raw(rig.id() as i32), signal).unwrap();
     // Its pipe must not block it while it says what it has.
     let rest = std::thread::spawn(move || lines.map_while(Result::ok).count());
@@ -119,11 +133,15 @@ fn a_signal_leaves_no_process(signal: Signal, mark: &str) -> Logs {
 
 fn evidence_so_far_is_readable(logs: &Logs) {
     let run = std::fs::read_dir(logs.0.path()).unwrap().flatten();
-    let run = run.map(|entry| entry.path()).find(|path| path.join("run.json").exists());
+    let run = run
+        .map(|entry| entry.path())
+        .find(|path| path.join("run.json").exists());
     let run = run.expect("the run's folder");
     let verdicts = std::fs::read_to_string(run.join("verdicts.jsonl")).unwrap();
-    let whole: Vec<serde_json::Value> =
-        verdicts.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let whole: Vec<serde_json::Value> = verdicts
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     assert!(!whole.is_empty(), "no verdict was saved");
     let name = run.file_name().unwrap().to_str().unwrap();
     let judged = logs.deadbolt(&["judge", name, "--json"]);

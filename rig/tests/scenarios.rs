@@ -12,7 +12,9 @@ use rig::setup::{self, SilentProgress};
 use rig::world::{CaseRunner, NodePrograms};
 
 fn passes(name: &str) {
-    let ended = Logs::new().deadbolt(&["run", name, "--json"]).expect_code(0);
+    let ended = Logs::new()
+        .deadbolt(&["run", name, "--json"])
+        .expect_code(0);
     let summary = ended.json();
     assert_eq!(summary["fail"], 0, "{ended}");
     assert_eq!(summary["not_run"], 0, "{ended}");
@@ -62,9 +64,14 @@ async fn points(runner: &CaseRunner, scenario: &scenario::Scenario, seed: u64) -
     };
     let outcome = runner.run(&plan).await;
     assert!(outcome.rig_fault.is_none(), "{:?}", outcome.rig_fault);
-    let evidence = outcome.evidence.expect("a case without a rig fault has evidence");
+    let evidence = outcome
+        .evidence
+        .expect("a case without a rig fault has evidence");
     let reached = points_of(&evidence);
-    let mut points: Vec<String> = reached.iter().map(|reached| reached.point.to_string()).collect();
+    let mut points: Vec<String> = reached
+        .iter()
+        .map(|reached| reached.point.to_string())
+        .collect();
     points.sort();
     points
 }
@@ -80,15 +87,29 @@ async fn twenty_dry_runs_agree(name: &str) {
         stock: program("stock"),
         unified: program("unified"),
     };
-    let pool = ChainPool::new(&parts.bitcoind.path, &parts.electrs.path, 1, Path::new(work.path()));
+    let pool = ChainPool::new(
+        &parts.bitcoind.path,
+        &parts.electrs.path,
+        1,
+        Path::new(work.path()),
+    );
     let runner = CaseRunner::new(pool, programs);
     let first = points(&runner, &scenario, 1).await;
     assert!(first.len() > 50, "only {} points in {name}", first.len());
     for seed in 2..=20 {
         let again = points(&runner, &scenario, seed).await;
-        let lost: Vec<_> = first.iter().filter(|point| !again.contains(point)).collect();
-        let new: Vec<_> = again.iter().filter(|point| !first.contains(point)).collect();
-        assert!(lost.is_empty() && new.is_empty(), "{name}, run {seed}: lost {lost:?}, new {new:?}");
+        let lost: Vec<_> = first
+            .iter()
+            .filter(|point| !again.contains(point))
+            .collect();
+        let new: Vec<_> = again
+            .iter()
+            .filter(|point| !first.contains(point))
+            .collect();
+        assert!(
+            lost.is_empty() && new.is_empty(),
+            "{name}, run {seed}: lost {lost:?}, new {new:?}"
+        );
         assert_eq!(first.len(), again.len(), "{name}, run {seed}");
     }
 }

@@ -51,24 +51,6 @@ impl Logs {
         let output = self.command(arguments).output().expect("deadbolt starts");
         Ended::of(output)
     }
-
-    /// The verdict file of a case, wherever its run keeps it.
-    pub fn verdict(&self, case: &str) -> String {
-        let mut waiting = vec![self.0.path().to_owned()];
-        while let Some(folder) = waiting.pop() {
-            for entry in std::fs::read_dir(&folder).expect("a readable folder").flatten() {
-                let path = entry.path();
-                if path.is_symlink() || !path.is_dir() {
-                    continue;
-                }
-                if path.ends_with(case) {
-                    return std::fs::read_to_string(path.join("verdict.json")).expect("a verdict");
-                }
-                waiting.push(path);
-            }
-        }
-        panic!("no case {case} in the runs");
-    }
 }
 
 impl Ended {

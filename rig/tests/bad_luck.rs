@@ -159,3 +159,51 @@ fn ctrl_c_leaves_no_process_and_the_evidence_so_far_readable() {
     let logs = a_signal_leaves_no_process(Signal::SIGINT, "mark-sigint-91c2");
     evidence_so_far_is_readable(&logs);
 }
+
+#[test]
+fn a_bitcoind_killed_in_mid_campaign_is_one_rig_fault_and_the_campaign_goes_on() {
+    let logs = Logs::new();
+    let mark = "mark-bitcoind-5be0";
+    let mut command = logs.command(&[
+        "explore",
+        "direct",
+        "--node",
+        "A",
+        "--json",
+        "--workers",
+        "2",
+    ]);
+    let mut rig = command.env("DEADBOLT_TEST_MARK", mark).spawn().unwrap();
+    let mut lines = BufReader::new(rig.stderr.take().unwrap()).lines();
+    let working = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.contains("FAIL"));
+    assert!(working, "the campaign never got going");
+    let chains = processes_of(mark);
+    let bitcoinds = chains.iter().filter(|(_, name)| name == "bitcoind");
+    for (pid, _) in bitcoinds {
+        kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
+    }
+    let rest = std::thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .fold(String::new(), |said, line| said + &line + "\n")
+    });
+    let output = rig.wait_with_output().unwrap();
+    let stderr = rest.join().unwrap();
+    let ended = common::Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr,
+    };
+    let ended = ended.expect_code(1);
+    let summary = ended.json();
+    let faults = summary["rig_fault"].as_u64().unwrap();
+    assert!((1..=4).contains(&faults), "{faults} rig faults: {ended}");
+    assert!(summary["pass"].as_u64().unwrap() > 5, "{ended}");
+    assert!(
+        ended.stderr.contains("bitcoind"),
+        "no reason given: {ended}"
+    );
+}

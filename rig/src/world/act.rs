@@ -223,7 +223,7 @@ impl Stage {
     pub(super) async fn end_holds(&self) -> Result<(), Stop> {
         let held = self.recorder().look(|live| {
             let mut nodes = live.nodes.iter();
-            let held = nodes.find(|(_, node)| node.held && node.status != Status::Dead);
+            let held = nodes.find(|(_, node)| live.is_held(node) && node.status != Status::Dead);
             held.map(|(name, _)| name.clone())
         });
         match held {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write;
 
-use faults::{GateReport, NodePoint, PointId};
+use faults::{Condition, GateReport, NodePoint, PointId};
 use node_bin::api::{Counters, Report, UserEvent};
 
 use crate::evidence::NodeReport;
@@ -45,8 +45,10 @@ pub(super) struct NodeLive {
     pub(super) status: Status,
     /// The whole process stands at this point.
     pub(super) frozen: Option<PointId>,
-    /// It stands there for a hold, which may take any time.
-    pub(super) held: bool,
+    /// It stands there for a hold, until this comes true.
+    pub(super) held: Option<Condition>,
+    /// Operations that are held while the rest of the process goes on, and until when.
+    pub(super) holding: Vec<(PointId, Condition)>,
     pub(super) idle: Option<Idle>,
     /// Id of the last request sent to this life; 0 before the first.
     pub(super) last_request: u64,
@@ -59,7 +61,8 @@ impl NodeLive {
             life: 0,
             status: Status::Unborn,
             frozen: None,
-            held: false,
+            held: None,
+            holding: Vec::new(),
             idle: None,
             last_request: 0,
             links: BTreeMap::new(),
@@ -131,7 +134,8 @@ impl Live {
         if let Some(node) = self.of_life(name, life) {
             node.status = Status::Dead;
             node.frozen = None;
-            node.held = false;
+            node.held = None;
+            node.holding.clear();
         }
     }
 
@@ -191,6 +195,22 @@ impl Live {
             node: name.to_owned(),
             point: point.clone(),
         });
+    }
+
+    /// Whether a hold's condition is true by now.
+    pub(super) fn is_true(&self, until: &Condition) -> bool {
+        match until {
+            Condition::Point(point) => self.reached.contains(point),
+            Condition::Step(label) => self.steps_ended.contains(label),
+            Condition::Never => false,
+        }
+    }
+
+    /// Whether the whole process is held and stays so for now. One whose condition is true is
+    /// about to go on, even if nobody has told it yet.
+    pub(super) fn is_held(&self, node: &NodeLive) -> bool {
+        let until = node.held.as_ref();
+        until.is_some_and(|until| !self.is_true(until))
     }
 
     /// Whether a node is dead and has to be started again before work can go on.

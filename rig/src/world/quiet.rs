@@ -16,23 +16,25 @@ impl Live {
     /// Whether nothing is under way between and in the nodes that run. A node that is held as a
     /// whole is left out, and so are its connections: it may stand there for any time.
     pub(super) fn is_quiet(&self) -> bool {
-        let awake = || self.nodes.iter().filter(|(_, node)| !node.held);
-        awake().all(|(_, node)| node.is_done())
+        let awake = || self.nodes.iter().filter(|(_, node)| !self.is_held(node));
+        awake().all(|(_, node)| self.is_done(node))
             && awake().all(|(name, node)| {
                 awake().all(|(peer, other)| name >= peer || is_balanced(name, node, peer, other))
             })
     }
-}
 
-impl NodeLive {
-    /// Everything asked of this life is done, and it knows of no newer connection.
-    fn is_done(&self) -> bool {
-        match self.status {
+    /// Everything asked of this life is done, it knows of no newer connection, and no operation in
+    /// it is about to be let go.
+    fn is_done(&self, node: &NodeLive) -> bool {
+        match node.status {
             Status::Unborn | Status::Dead => true,
             Status::Starting => false,
             Status::Running => {
-                let idle = self.settled_idle();
-                self.frozen.is_none() && idle.is_some_and(|idle| idle.handled >= self.last_request)
+                let idle = node.settled_idle();
+                let mut holding = node.holding.iter();
+                node.frozen.is_none()
+                    && idle.is_some_and(|idle| idle.handled >= node.last_request)
+                    && !holding.any(|(_, until)| self.is_true(until))
             }
         }
     }
@@ -62,7 +64,7 @@ fn is_balanced(name: &str, node: &NodeLive, peer: &str, other: &NodeLive) -> boo
 mod tests {
     use std::collections::BTreeMap;
 
-    use faults::GateReport;
+    use faults::{Condition, GateReport};
     use node_bin::api::{Counters, Report};
 
     use super::*;
@@ -257,8 +259,29 @@ mod tests {
         let point = "persist.manager.before@1".parse().unwrap();
         trace.say("B", NodeReport::Gate(GateReport::Frozen { point }));
         assert!(!trace.live.is_quiet());
-        trace.live.nodes.get_mut("B").unwrap().held = true;
+        trace.live.nodes.get_mut("B").unwrap().held = Some(Condition::Never);
         trace.idle("A", 0, &[("B", 1, 0)]);
         assert!(trace.live.is_quiet());
+    }
+
+    #[test]
+    fn a_hold_whose_condition_is_true_is_not_quiet_before_it_is_let_go() {
+        let point: faults::PointId = "persist.manager.before@1".parse().unwrap();
+        let until = Condition::Step("paid".to_owned());
+        let mut whole = Trace::connected();
+        whole.say(
+            "B",
+            NodeReport::Gate(GateReport::Frozen {
+                point: point.clone(),
+            }),
+        );
+        whole.live.nodes.get_mut("B").unwrap().held = Some(until.clone());
+        let mut part = Trace::connected();
+        part.live.nodes.get_mut("B").unwrap().holding = vec![(point, until)];
+        for mut trace in [whole, part] {
+            assert!(trace.live.is_quiet());
+            trace.live.steps_ended.insert("paid".to_owned());
+            assert!(!trace.live.is_quiet());
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use faults::PointId;
+use faults::{Condition, PointId};
 use tokio::sync::watch;
 
 use super::live::Live;
@@ -181,9 +181,25 @@ impl Recorder {
     }
 
     /// Notes that a frozen process is held for as long as its condition takes.
-    pub(super) fn held(&self, node: &str, life: u32) {
+    pub(super) fn held(&self, node: &str, life: u32, until: &Condition) {
         if let Some(node) = self.inner().live.of_life(node, life) {
-            node.held = true;
+            node.held = Some(until.clone());
+        }
+        self.notify();
+    }
+
+    /// Notes that one operation is held for as long as its condition takes.
+    pub(super) fn holding(&self, node: &str, life: u32, point: &PointId, until: &Condition) {
+        if let Some(node) = self.inner().live.of_life(node, life) {
+            node.holding.push((point.clone(), until.clone()));
+        }
+        self.notify();
+    }
+
+    /// Notes that a held operation is told to go on.
+    pub(super) fn let_go(&self, node: &str, life: u32, point: &PointId) {
+        if let Some(node) = self.inner().live.of_life(node, life) {
+            node.holding.retain(|(held, _)| held != point);
         }
         self.notify();
     }
@@ -192,7 +208,7 @@ impl Recorder {
     pub(super) fn thawed(&self, node: &str, life: u32) {
         if let Some(node) = self.inner().live.of_life(node, life) {
             node.frozen = None;
-            node.held = false;
+            node.held = None;
         }
         self.notify();
     }

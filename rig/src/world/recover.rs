@@ -60,7 +60,7 @@ impl Stage {
             let missed = |name: &String| {
                 let mut others = live.nodes.values();
                 others.any(|other| {
-                    other.status == Status::Running && !other.held && other.is_up(name)
+                    other.status == Status::Running && !live.is_held(other) && other.is_up(name)
                 })
             };
             let mut dead = dead.map(|(name, _)| name);

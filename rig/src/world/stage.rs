@@ -131,7 +131,8 @@ impl Stage {
     pub(super) fn awake(&self) -> Vec<String> {
         self.recorder().look(|live| {
             let nodes = live.nodes.iter();
-            let awake = nodes.filter(|(_, node)| node.status == Status::Running && !node.held);
+            let awake =
+                nodes.filter(|(_, node)| node.status == Status::Running && !live.is_held(node));
             awake.map(|(name, _)| name.clone()).collect()
         })
     }
@@ -194,7 +195,7 @@ impl Stage {
         let what = format!("an answer of {name}");
         let seen = |live: &Live| {
             let node = live.nodes.get(name)?;
-            (node.life == life && node.held).then_some(())
+            (node.life == life && live.is_held(node)).then_some(())
         };
         let bound = self.bounds().case;
         match self

@@ -93,8 +93,10 @@ impl Supervisor {
                     return;
                 }
                 Next::Fault(fault) => {
+                    self.recorder.fault(fault);
                     let _ = child.start_kill();
-                    return self.recorder.fault(fault);
+                    let _ = tokio::time::timeout(self.exit_bound, child.wait()).await;
+                    return;
                 }
             }
         }
@@ -179,7 +181,7 @@ impl Supervisor {
                 }
             }
             Some(Action::Hold { until }) => {
-                self.recorder.held(&self.node, self.life);
+                self.recorder.held(&self.node, self.life, &until);
                 let recorder = Arc::clone(&self.recorder);
                 tokio::select! {
                     came = comes_true(&recorder, &until) => if !came {
@@ -227,7 +229,9 @@ impl Supervisor {
             return;
         };
         let (until, recorder) = (until.clone(), Arc::clone(&self.recorder));
+        let held_at = point.clone();
         let (node, life, mut control) = (self.node.clone(), self.life, self.control.clone());
+        recorder.holding(&node, life, &point, &until);
         holds.spawn(async move {
             if !comes_true(&recorder, &until).await {
                 return;
@@ -237,7 +241,11 @@ impl Supervisor {
                 Err(_) => return,
             };
             if let Some(control) = connected {
-                let sent = |id| recorder.request_sent(&node, life, id);
+                // In this order: at no moment does it seem that nothing is under way.
+                let sent = |id| {
+                    recorder.request_sent(&node, life, id);
+                    recorder.let_go(&node, life, &held_at);
+                };
                 // The trace shows whether it went on; a dead process needs no release.
                 let _ = control.call(Command::Release { point }, sent).await;
             }
@@ -250,10 +258,12 @@ impl Supervisor {
             Ok(Ok(status)) => status.to_string(),
             Ok(Err(error)) => format!("unknown ({error})"),
             Err(_) => {
-                return self.recorder.fault(RigFault::HungUp {
+                self.recorder.fault(RigFault::HungUp {
                     node: self.node,
                     what: "report pipe",
                 });
+                let _ = child.kill().await;
+                return;
             }
         };
         // Before anybody can know of the death and start it again.
@@ -286,14 +296,7 @@ fn obey(order: Order, child: &mut Child, point: Option<PointId>) -> Next {
 
 /// Waits for a hold's condition; `false` if the case ended first.
 async fn comes_true(recorder: &Recorder, until: &Condition) -> bool {
-    let seen = |live: &Live| {
-        let true_now = match until {
-            Condition::Point(point) => live.reached.contains(point),
-            Condition::Step(label) => live.steps_ended.contains(label),
-            Condition::Never => false,
-        };
-        true_now.then_some(())
-    };
+    let seen = |live: &Live| live.is_true(until).then_some(());
     let what = "the condition of a hold";
     let waited = recorder.try_wait(FOR_EVER, what, Heed::FaultsOnly, seen);
     waited.await.is_ok()

@@ -102,7 +102,7 @@ fn wait_gone(pid: i32) {
 
 fn a_signal_leaves_no_process(signal: Signal, mark: &str) -> Logs {
     let logs = Logs::new();
-    let mut command = logs.command(&["explore", "direct"]);
+    let mut command = logs.command(&["explore", "direct", "--json"]);
     let mut rig = command.env("DEADBOLT_TEST_MARK", mark).spawn().unwrap();
     let mut lines = BufReader::new(rig.stderr.take().unwrap()).lines();
     // The first failing case shows that nodes and chains are at work.

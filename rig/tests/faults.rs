@@ -26,7 +26,7 @@ fn a_kill_after_the_monitor_and_before_the_manager_is_named_as_an_unexpected_clo
 fn explore_finds_the_stale_manager_by_itself_and_judge_agrees_offline() {
     let logs = Logs::new();
     let ended = logs
-        .deadbolt(&["explore", "direct", "--node", "B", "--json"])
+        .deadbolt(&["explore", "direct", "--json"])
         .expect_code(1);
     let summary = ended.json();
     assert_eq!(

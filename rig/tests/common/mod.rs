@@ -38,7 +38,6 @@ impl Logs {
             .args(arguments)
             .arg("--logs")
             .arg(self.0.path())
-            .arg("--no-progress")
             .current_dir(workspace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -7,6 +7,7 @@ use crate::wire::Response;
 
 /// One fault of a plan: when the node reaches the point, the action happens to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "FaultText")]
 pub struct Fault {
     /// Where.
     pub at: NodePoint,
@@ -15,8 +16,51 @@ pub struct Fault {
     pub action: Action,
     /// In which life of the node's process the point counts: 0 is the process that ran `[setup]`,
     /// 1 the one started after the first kill, and so on.
-    #[serde(default)]
     pub life: u32,
+}
+
+/// A fault as it is read: a flattened enum cannot refuse unknown keys, a plain struct can.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultText {
+    at: NodePoint,
+    action: ActionName,
+    until: Option<Condition>,
+    delay_ms: Option<u64>,
+    #[serde(default)]
+    life: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ActionName {
+    Kill,
+    Hold,
+    Delay,
+    Fail,
+}
+
+impl TryFrom<FaultText> for Fault {
+    type Error = &'static str;
+
+    fn try_from(text: FaultText) -> Result<Self, Self::Error> {
+        let action = match (text.action, text.until, text.delay_ms) {
+            (ActionName::Kill, None, None) => Action::Kill,
+            (ActionName::Fail, None, None) => Action::Fail,
+            (ActionName::Hold, Some(until), None) => Action::Hold { until },
+            (ActionName::Delay, None, Some(delay_ms)) => Action::Delay { delay_ms },
+            (ActionName::Hold, ..) => return Err("a hold takes `until`, and no `delay_ms`"),
+            (ActionName::Delay, ..) => return Err("a delay takes `delay_ms`, and no `until`"),
+            (ActionName::Kill | ActionName::Fail, ..) => {
+                return Err("only a hold takes `until`, and only a delay `delay_ms`");
+            }
+        };
+        Ok(Fault {
+            at: text.at,
+            action,
+            life: text.life,
+        })
+    }
 }
 
 /// What happens at an armed point.
@@ -111,6 +155,20 @@ mod tests {
             }
         );
         assert_eq!(serde_json::to_string(&fault).unwrap(), text);
+    }
+
+    #[test]
+    fn a_kill_reads_back_as_it_was_written_and_unknown_keys_are_refused() {
+        let fault = Fault::kill("B:persist.manager.before@1".parse().unwrap());
+        let text = serde_json::to_string(&fault).unwrap();
+        assert_eq!(serde_json::from_str::<Fault>(&text).unwrap(), fault);
+        for wrong in [
+            r#"{"at":"B:broadcast.before@1","action":"kill","when":1}"#,
+            r#"{"at":"B:broadcast.before@1","action":"kill","delay_ms":1}"#,
+            r#"{"at":"B:broadcast.before@1","action":"hold"}"#,
+        ] {
+            assert!(serde_json::from_str::<Fault>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

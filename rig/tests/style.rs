@@ -16,7 +16,6 @@ const LONG_FUNCTIONS: &[&str] = &[
     "node-bin/src/stock/events.rs: describe_payment_event",
     "node-bin/src/stock/events.rs: react",
     "node-bin/src/stock/start.rs: start",
-    "rig/src/scenario/check/steps.rs: step",
 ];
 
 fn workspace() -> PathBuf {

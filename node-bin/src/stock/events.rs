@@ -3,7 +3,9 @@
 
 use faults::gate;
 use lightning::events::{ClosureReason, Event, PaymentPurpose, ReplayEvent};
+use lightning::ln::types::ChannelId;
 use lightning::routing::router::Path;
+use lightning::sign::SpendableOutputDescriptor;
 use lightning::types::payment::PaymentPreimage;
 
 use super::node::Node;
@@ -101,17 +103,18 @@ impl Node {
             Event::SpendableOutputs {
                 outputs,
                 channel_id,
-            } => {
-                if self
-                    .sweeper
-                    .track_spendable_outputs(outputs, channel_id, false, None)
-                    .is_err()
-                {
-                    tracing::error!("spendable outputs could not be stored by the sweeper");
-                }
-            }
+            } => self.sweep(outputs, channel_id),
             Event::BumpTransaction(bump) => self.bumper.handle_event(&bump),
             _ => {}
+        }
+    }
+
+    fn sweep(&self, outputs: Vec<SpendableOutputDescriptor>, channel_id: Option<ChannelId>) {
+        let tracked = self
+            .sweeper
+            .track_spendable_outputs(outputs, channel_id, false, None);
+        if tracked.is_err() {
+            tracing::error!("spendable outputs could not be stored by the sweeper");
         }
     }
 

@@ -156,6 +156,7 @@ macro_rules! peer_messages {
         /// A channel message of a peer.
         #[derive(Debug)]
         #[allow(missing_docs)] // one variant a BOLT message, by its name
+        #[allow(clippy::large_enum_variant)] // it is boxed wherever it waits
         pub enum PeerMessage {
             $($reference(msgs::$reference_type),)*
             $($value(msgs::$value_type),)*

@@ -19,10 +19,8 @@ const CHILD_RIG_FOLDER: &str = "DEADBOLT_TEST_CHILD_RIG_FOLDER";
 
 /// Where the real parts are: the one place that knows.
 fn parts() -> (PathBuf, PathBuf) {
-    let path = |name: &str| {
-        PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("set {name} for this test")))
-    };
-    (path("BITCOIND_EXE"), path("ELECTRS_EXE"))
+    let parts = crate::setup::ensure(&crate::setup::SilentProgress).unwrap();
+    (parts.bitcoind.path, parts.electrs.path)
 }
 
 async fn pair(folder: &TempDir) -> ChainPair {

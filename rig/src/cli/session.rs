@@ -10,7 +10,7 @@ use super::exit::exit_code_of;
 use super::progress::progress;
 use super::rig_log;
 use crate::explore::{Campaign, Tally};
-use crate::report::{RunReport, render_text, write_files};
+use crate::report::{RunReport, render_text, shown, write_files};
 use crate::run_store::{CaseRecord, PointsRecord, RUN_VERSION, RunFolder, RunRecord};
 
 /// A run under way.
@@ -18,7 +18,7 @@ pub(super) struct Session<R> {
     /// What runs its cases.
     pub campaign: Campaign<R>,
     run: RunRecord,
-    replay_options: String,
+    command_options: String,
 }
 
 impl<R: crate::explore::RunCase> Session<R> {
@@ -43,6 +43,7 @@ impl<R: crate::explore::RunCase> Session<R> {
             seed: context.arguments.seed,
             workers: context.workers,
             parts: context.environment.describe(&parts),
+            pid: std::process::id(),
             started,
         };
         folder.save_run(&run)?;
@@ -64,14 +65,11 @@ impl<R: crate::explore::RunCase> Session<R> {
             interrupt: context.interrupt.clone(),
             began,
         };
-        let replay_options = match &context.arguments.logs {
-            Some(logs) => format!(" --logs {}", logs.display()),
-            None => String::new(),
-        };
+        let command_options = context.command_options();
         Ok(Session {
             campaign,
             run,
-            replay_options,
+            command_options,
         })
     }
 
@@ -101,7 +99,8 @@ impl<R: crate::explore::RunCase> Session<R> {
             records,
             summary: summary.clone(),
             incomplete: interrupted,
-            replay_options: self.replay_options,
+            command_options: self.command_options,
+            folder: shown(folder.path()),
         };
         context.console.say(&render_text(&report));
         folder.save_summary(&summary)?;

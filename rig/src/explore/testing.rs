@@ -90,6 +90,7 @@ pub(crate) fn run_record(run_id: &str) -> RunRecord {
         seed: 1,
         workers: 2,
         parts: BTreeMap::new(),
+        pid: 1,
         started: "2026-11-23T17:30:00Z".parse().unwrap(),
     }
 }

@@ -13,6 +13,7 @@ mod timeline;
 mod worst;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::evidence::Verdict;
@@ -45,8 +46,10 @@ pub struct RunReport {
     pub summary: SummaryRecord,
     /// Whether it was stopped before its end, by the user or by a SIGKILL.
     pub incomplete: bool,
-    /// What to put behind `replay` so that the run is found, as in `--logs DIR`.
-    pub replay_options: String,
+    /// What to put behind a command so that it finds the run, as in `--logs DIR`.
+    pub command_options: String,
+    /// The run's folder, as a reader would name it.
+    pub folder: String,
 }
 
 impl RunReport {
@@ -78,7 +81,8 @@ impl RunReport {
             records,
             summary,
             incomplete,
-            replay_options: String::new(),
+            command_options: String::new(),
+            folder: shown(folder.path()),
         })
     }
 
@@ -93,9 +97,18 @@ impl RunReport {
     pub fn replay_command(&self, case_id: &str) -> String {
         format!(
             "cargo rig replay{} {}/{case_id}",
-            self.replay_options, self.run.run_id
+            self.command_options, self.run.run_id
         )
     }
+}
+
+/// A path as a reader in the working folder would write it.
+pub fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 /// Writes `junit.xml` and `report.html` into the run's folder.

@@ -37,7 +37,8 @@ pub(crate) fn report_of(records: Vec<CaseRecord>) -> RunReport {
         points: None,
         records,
         incomplete: false,
-        replay_options: String::new(),
+        command_options: String::new(),
+        folder: "logs/20261123-173000-forward".to_owned(),
     }
 }
 

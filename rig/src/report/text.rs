@@ -131,21 +131,26 @@ fn write_failures(text: &mut String, report: &RunReport) {
 
 fn what_next(report: &RunReport) -> String {
     let totals = &report.summary;
-    let run_id = &report.run.run_id;
-    let first = report.not_well().next();
-    match first {
-        Some(_) if totals.fail > 0 => format!(
-            "Next: replay one of the above, or read logs/{run_id}/report.html; `cargo rig judge \
-             {run_id}` judges the saved evidence again."
-        ),
-        Some(_) => format!(
-            "Next: logs/{run_id}/verdicts.jsonl says why cases were not judged, and \
-             logs/{run_id}/rig.jsonl what the rig did."
-        ),
-        None if totals.points_covered < totals.points_total => {
-            "Next: take `--limit`, `--node`, `--point` and `--partition` away to cover the rest."
-                .to_owned()
-        }
-        None => format!("All well. logs/{run_id} has the plans."),
+    let folder = &report.folder;
+    if totals.fail > 0 {
+        return format!(
+            "Next: replay one of the above, or read {folder}/report.html; `cargo rig judge{} {}` \
+             judges the saved evidence again.",
+            report.command_options, report.run.run_id
+        );
     }
+    if report.not_well().next().is_some() {
+        return format!(
+            "Next: {folder}/verdicts.jsonl says why cases were not judged, and {folder}/rig.jsonl \
+             what the rig did."
+        );
+    }
+    if report.incomplete {
+        return format!("All well as far as it got; {folder} has the plans.");
+    }
+    if totals.points_covered < totals.points_total {
+        return "Next: take `--limit`, `--node`, `--point` and `--partition` away to cover the rest."
+            .to_owned();
+    }
+    format!("All well. {folder} has the plans.")
 }

@@ -18,7 +18,7 @@ use super::recorder::{Heed, Recorder};
 use super::rig_fault::{RigFault, Stop};
 use super::scratch::CaseScratch;
 use crate::evidence::{MadePayment, OpenedChannel, Phase, RigEntry};
-use crate::scenario::Plan;
+use crate::scenario::{Plan, StepKind};
 
 /// What a node says to a command, if it says anything.
 pub(super) type Answer = Result<Reply, RequestError>;
@@ -422,6 +422,30 @@ impl Stage {
         self.agreed(from, to).await
     }
 
+    /// How far a connection is from the nearest receiver of a payment that goes over it.
+    fn hops_to_receiver(&self, pair: &Pair) -> usize {
+        let mut nearest = usize::MAX;
+        for step in &self.plan.scenario.act {
+            let StepKind::Pay(payment) = &step.kind else {
+                continue;
+            };
+            for path in &payment.paths {
+                for (hops, label) in path.iter().rev().enumerate() {
+                    let channels = &self.plan.scenario.channels;
+                    let joins = channels.iter().any(|channel| {
+                        let ends = (channel.opener.as_str(), channel.acceptor.as_str());
+                        let (one, other) = (pair.0.as_str(), pair.1.as_str());
+                        channel.label == *label && (ends == (one, other) || ends == (other, one))
+                    });
+                    if joins {
+                        nearest = nearest.min(hops);
+                    }
+                }
+            }
+        }
+        nearest
+    }
+
     /// Makes all wanted connections between nodes that can be talked to. One that cannot be made is
     /// left to the judge.
     pub(super) async fn connect_wanted(&mut self) -> Result<(), Stop> {
@@ -431,9 +455,16 @@ impl Stage {
             .wanted
             .iter()
             .filter(|(one, other)| is_awake(one) && is_awake(other));
-        let wanted: Vec<Pair> = wanted.cloned().collect();
+        let mut wanted: Vec<Pair> = wanted.cloned().collect();
+        // A node that gets its payers back before its payees refuses what it should forward, as it
+        // may: BOLT 4's temporary_channel_failure. That would be the rig's doing, not the crash's.
+        wanted.sort_by_key(|pair| self.hops_to_receiver(pair));
         for pair in wanted {
-            if self.progress.given_up.contains(&pair) || self.connect(&pair).await? {
+            if self.progress.given_up.contains(&pair) {
+                continue;
+            }
+            if self.connect(&pair).await? {
+                self.quiet().await?;
                 continue;
             }
             let missing = format!("a connection between {} and {}", pair.0, pair.1);

@@ -5,6 +5,7 @@ use super::super::session::Session;
 use super::{CommandError, Context, Ended, Environment};
 use crate::evidence::Verdict;
 use crate::explore::{Exploration, ExploreOptions};
+use crate::report::shown;
 
 pub(super) async fn explore<E: Environment>(
     context: &Context<'_, E>,
@@ -28,7 +29,7 @@ pub(super) async fn explore<E: Environment>(
         "{}: dry run, then a case per class of points, {} at once; {}",
         exploration.scenario.name,
         context.workers,
-        session.campaign.folder.path().display()
+        shown(session.campaign.folder.path())
     ));
     let explored = exploration.run(&session.campaign).await?;
     let mut records = Vec::new();

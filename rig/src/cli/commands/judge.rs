@@ -154,7 +154,8 @@ fn render_again<E: Environment>(
     context: &Context<'_, E>,
     run: &RunFolder,
 ) -> Result<(), CommandError> {
-    let report = RunReport::read(run)?;
+    let mut report = RunReport::read(run)?;
+    report.command_options = context.command_options();
     context.console.say(&format!(
         "\nAs the run itself judged:\n\n{}",
         render_text(&report)

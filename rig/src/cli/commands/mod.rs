@@ -68,6 +68,14 @@ impl<'a, E: Environment> Context<'a, E> {
         }
     }
 
+    /// What a printed command needs so that it finds this one's runs.
+    pub fn command_options(&self) -> String {
+        match &self.arguments.logs {
+            Some(logs) => format!(" --logs {}", logs.display()),
+            None => String::new(),
+        }
+    }
+
     /// The scenario, with every node's kind decided by the command line.
     fn scenario(&self, name: &str) -> Result<Scenario, CommandError> {
         let mut scenario = self.environment.scenario(name)?;

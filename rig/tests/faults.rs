@@ -1,0 +1,104 @@
+//! Every action at a point, on real nodes: that it happens, and that what comes of it is judged.
+
+mod common;
+
+use common::Logs;
+
+const STORED: &str = "B:persist.monitor_update.before[A-B #2]@1";
+
+#[test]
+fn a_kill_after_the_monitor_and_before_the_manager_is_named_as_an_unexpected_close() {
+    let logs = Logs::new();
+    let kill = "B:persist.monitor_update.after[A-B #2]@1";
+    let ended = logs
+        .deadbolt(&["run", "direct", "--kill", kill])
+        .expect_code(1);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(said.contains("unexpected-close"), "{ended}");
+    assert!(said.contains("OutdatedChannelManager"), "{ended}");
+    assert!(
+        said.contains("A ChannelManager is stale compared to the current ChannelMonitor!"),
+        "{ended}"
+    );
+}
+
+#[test]
+fn explore_finds_the_stale_manager_by_itself_and_judge_agrees_offline() {
+    let logs = Logs::new();
+    let ended = logs
+        .deadbolt(&["explore", "direct", "--node", "B", "--json"])
+        .expect_code(1);
+    let summary = ended.json();
+    assert_eq!(
+        summary["points_covered"], summary["points_total"],
+        "{ended}"
+    );
+    assert_eq!(summary["not_run"], 0, "{ended}");
+    assert_eq!(summary["rig_fault"], 0, "{ended}");
+    assert!(ended.stderr.contains("unexpected-close"), "{ended}");
+
+    let run = summary["run_id"].as_str().unwrap();
+    let judged = logs.deadbolt(&["judge", run, "--json"]).expect_code(1);
+    assert_eq!(judged.json()["fail"], summary["fail"], "{judged}");
+}
+
+#[test]
+fn a_point_that_is_never_reached_is_never_green() {
+    let kill = "B:persist.monitor_update.after[A-B #999]@1";
+    let ended = Logs::new()
+        .deadbolt(&["run", "direct", "--kill", kill])
+        .expect_code(2);
+    assert!(
+        ended.stderr.contains("point-not-reached") || ended.stdout.contains("point-not-reached"),
+        "{ended}"
+    );
+}
+
+#[test]
+fn a_delayed_write_changes_nothing() {
+    let fault = format!(r#"{{"at":"{STORED}","action":"delay","delay_ms":200}}"#);
+    Logs::new()
+        .deadbolt(&["run", "direct", "--fault", &fault])
+        .expect_code(0);
+}
+
+#[test]
+fn a_write_held_until_another_point_goes_on_then_and_changes_nothing() {
+    let fault = r#"{"at":"B:persist.manager.before[recv commitment_signed A-B]@1","action":"hold","until":{"point":"A:send.revoke_and_ack.after[A-B]@1"}}"#;
+    Logs::new()
+        .deadbolt(&["run", "direct", "--fault", fault])
+        .expect_code(0);
+}
+
+#[test]
+fn a_write_held_until_a_step_ends_lets_the_rest_of_the_node_go_on() {
+    let fault = r#"{"at":"B:persist.manager.before[recv commitment_signed A-B]@1","action":"hold","until":{"step":"step-3"}}"#;
+    Logs::new()
+        .deadbolt(&["run", "direct", "--fault", fault])
+        .expect_code(0);
+}
+
+#[test]
+fn a_failed_monitor_write_ends_the_node_and_is_named() {
+    let logs = Logs::new();
+    let fault = format!(r#"{{"at":"{STORED}","action":"fail"}}"#);
+    let ended = logs
+        .deadbolt(&["run", "direct", "--fault", &fault])
+        .expect_code(1);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(said.contains("node-died"), "{ended}");
+}
+
+#[test]
+fn a_kill_replayed_from_its_plan_gets_the_same_verdict() {
+    let logs = Logs::new();
+    let kill = "B:persist.monitor_update.after[A-B #2]@1";
+    let ended = logs
+        .deadbolt(&["run", "direct", "--kill", kill, "--json"])
+        .expect_code(1);
+    let run = ended.json()["run_id"].as_str().unwrap().to_owned();
+    let again = logs
+        .deadbolt(&["replay", &run, "-n", "3", "--json"])
+        .expect_code(1);
+    assert_eq!(again.json()["fail"], 3, "{again}");
+}

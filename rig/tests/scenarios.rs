@@ -1,0 +1,125 @@
+//! Every scenario on real parts: without faults all pass, and the same points are passed every time.
+
+mod common;
+
+use std::path::Path;
+
+use common::{DEADBOLT, Logs, workspace};
+use rig::chain::ChainPool;
+use rig::explore::points_of;
+use rig::scenario::{self, Plan};
+use rig::setup::{self, SilentProgress};
+use rig::world::{CaseRunner, NodePrograms};
+
+fn passes(name: &str) {
+    let ended = Logs::new()
+        .deadbolt(&["run", name, "--json"])
+        .expect_code(0);
+    let summary = ended.json();
+    assert_eq!(summary["fail"], 0, "{ended}");
+    assert_eq!(summary["not_run"], 0, "{ended}");
+}
+
+macro_rules! scenarios_pass_without_faults {
+    ($($test:ident = $name:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            passes($name);
+        })*
+
+        #[test]
+        fn no_scenario_is_left_out_of_these_tests() {
+            let tested = [$($name),*];
+            for entry in scenario::library(&workspace()).unwrap() {
+                assert!(tested.contains(&entry.name.as_str()), "{} has no test", entry.name);
+            }
+        }
+    };
+}
+
+scenarios_pass_without_faults! {
+    a_direct_payment_arrives = "direct",
+    a_forwarded_payment_arrives = "forward",
+    a_payment_in_two_parts_arrives = "mpp",
+    a_payment_that_its_receiver_refuses_comes_back = "fail-back",
+    a_preimage_learnt_on_chain_is_carried_upstream = "claim-onchain",
+    a_timeout_on_chain_fails_upstream = "timeout-onchain",
+    a_route_is_found_by_gossip = "gossip-route",
+    a_spontaneous_payment_arrives = "keysend",
+    a_held_payment_is_claimed = "hold-claim",
+    a_payment_survives_a_disconnect = "disconnect-in-flight",
+    blocks_may_come_from_electrs = "electrs-forward",
+    a_cooperative_close_pays_both_sides = "coop-close",
+    a_stale_manager_closes_the_channel_and_a_fresh_one_keeps_it = "regression/ldk-4286",
+}
+
+/// The points of one dry run, sorted: the order between channels is no promise, the points are.
+async fn points(runner: &CaseRunner, scenario: &scenario::Scenario, seed: u64) -> Vec<String> {
+    let plan = Plan {
+        version: 1,
+        case_id: format!("dry-{seed}"),
+        seed,
+        scenario: scenario.clone(),
+        faults: Vec::new(),
+    };
+    let outcome = runner.run(&plan).await;
+    assert!(outcome.rig_fault.is_none(), "{:?}", outcome.rig_fault);
+    let evidence = outcome
+        .evidence
+        .expect("a case without a rig fault has evidence");
+    let reached = points_of(&evidence);
+    let mut points: Vec<String> = reached
+        .iter()
+        .map(|reached| reached.point.to_string())
+        .collect();
+    points.sort();
+    points
+}
+
+async fn twenty_dry_runs_agree(name: &str) {
+    let root = workspace();
+    let entry = scenario::find(&root, name).unwrap();
+    let scenario = scenario::load(&entry.path, &root).unwrap();
+    let parts = setup::ensure(&SilentProgress).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let program = |kind: &str| vec![DEADBOLT.into(), "node".into(), kind.into()];
+    let programs = NodePrograms {
+        stock: program("stock"),
+        unified: program("unified"),
+    };
+    let pool = ChainPool::new(
+        &parts.bitcoind.path,
+        &parts.electrs.path,
+        1,
+        Path::new(work.path()),
+    );
+    let runner = CaseRunner::new(pool, programs);
+    let first = points(&runner, &scenario, 1).await;
+    assert!(first.len() > 50, "only {} points in {name}", first.len());
+    for seed in 2..=20 {
+        let again = points(&runner, &scenario, seed).await;
+        let lost: Vec<_> = first
+            .iter()
+            .filter(|point| !again.contains(point))
+            .collect();
+        let new: Vec<_> = again
+            .iter()
+            .filter(|point| !first.contains(point))
+            .collect();
+        assert!(
+            lost.is_empty() && new.is_empty(),
+            "{name}, run {seed}: lost {lost:?}, new {new:?}"
+        );
+        assert_eq!(first.len(), again.len(), "{name}, run {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_dry_runs_of_a_forward_pass_the_same_points() {
+    twenty_dry_runs_agree("forward").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_dry_runs_of_a_multi_part_payment_pass_the_same_points() {
+    twenty_dry_runs_agree("mpp").await;
+}

@@ -197,7 +197,8 @@ impl Stage {
             let node = live.nodes.get(name)?;
             (node.life == life && live.is_held(node)).then_some(())
         };
-        let bound = self.bounds().case;
+        // Never the first to run out.
+        let bound = self.bounds().case * 2;
         match self
             .recorder()
             .wait(bound, &what, Heed::FaultsOnly, seen)

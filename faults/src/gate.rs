@@ -79,6 +79,8 @@ mod armed {
     pub fn arm(points: Vec<ArmedPoint>) {
         let mut guard = gate();
         let input = guard.as_ref().map_or(0, |gate| gate.input);
+        // What an earlier arming holds is armed no more.
+        RELEASED.notify_all();
         *guard = Some(Gate {
             counting: true,
             input,

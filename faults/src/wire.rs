@@ -35,7 +35,7 @@ pub enum GateReport {
     Point {
         /// Which.
         point: PointId,
-        /// The input it happened under; inputs are numbered from one in each life of a process.
+        /// The input it happened under; inputs are numbered from the first `arm` of a process on.
         input: u64,
     },
     /// The process stands at an armed point and is stopped as a whole.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Report {
-    /// A protocol message was handed to the transport.
+    /// A protocol message is handed to the transport: the line comes just before.
     Sent {
         /// To whom, by name.
         peer: String,
@@ -64,9 +64,9 @@ pub enum Report {
         /// bitcoind's refusal, if it refused (already known is no refusal).
         error: Option<String>,
     },
-    /// A block was connected and all that follows from it is done.
+    /// A `sync` is done, with all that follows from its blocks.
     Block {
-        /// Its height.
+        /// The height reached.
         height: u32,
     },
     /// A line of the implementation's log at warning or above.
@@ -94,7 +94,7 @@ pub struct Counters {
 pub struct BroadcastTransaction {
     /// Its id.
     pub txid: String,
-    /// `funding`, `commitment`, `close`, `claim`, ... as far as the node can tell, with the channel.
+    /// `LABEL close`, `LABEL claim`, or `wallet` for what spends no channel's outputs.
     pub role: String,
     /// The whole, in hexadecimal.
     pub raw: String,

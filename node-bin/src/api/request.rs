@@ -124,7 +124,7 @@ pub enum Command {
     },
     /// All channels, open and closing.
     Channels {},
-    /// All payments sent and received that the node still knows of.
+    /// All payments sent that the node still knows of.
     Payments {},
     /// On-chain balance.
     Balance {},
@@ -153,7 +153,7 @@ pub enum Command {
         /// Where it is held.
         point: PointId,
     },
-    /// Store everything and exit.
+    /// Store everything whose write does not hang, and exit.
     Stop {},
 }
 

@@ -20,7 +20,6 @@ use lightning_invoice::Bolt11Invoice;
 use super::names::PaymentName;
 use super::node::Node;
 use super::sync::{Follower, SyncError};
-use super::writer::ManagerNotWritten;
 use crate::api::{Command, ErrorCode, Hop, NodeInfo, Reply, Report, RequestError};
 
 /// Invoices live longer than any run: regtest's clock runs ahead by a second a block.
@@ -44,21 +43,8 @@ fn refused(message: impl ToString) -> RequestError {
 
 impl From<SyncError> for RequestError {
     fn from(error: SyncError) -> Self {
-        let code = match error {
-            SyncError::Work(_) => ErrorCode::Internal,
-            _ => ErrorCode::Chain,
-        };
         RequestError {
-            code,
-            message: error.to_string(),
-        }
-    }
-}
-
-impl From<ManagerNotWritten> for RequestError {
-    fn from(error: ManagerNotWritten) -> Self {
-        RequestError {
-            code: ErrorCode::Internal,
+            code: ErrorCode::Chain,
             message: error.to_string(),
         }
     }
@@ -118,7 +104,7 @@ impl Node {
         self.begin(format!("command {name} {role}"));
         let _ = gate::point(&format!("command.{name}.before"), &role);
         let outcome = self.change(command);
-        self.work()?;
+        self.work();
         let _ = gate::point(&format!("command.{name}.after"), &role);
         outcome
     }
@@ -232,7 +218,7 @@ impl Node {
                 let was_held = gate::release(&point);
                 if was_held {
                     self.begin(format!("release {}", point.name));
-                    self.after_release()?;
+                    self.after_release();
                 }
                 Ok(Reply::Released { was_held })
             }
@@ -314,6 +300,12 @@ impl Node {
             .map_err(|error| bad(format!("no invoice: {error:?}")))?;
         let payment_hash = invoice.payment_hash().to_string();
         let id = payment_id(key);
+        if self.names.is_decided(&id.to_string()) {
+            return Ok(Reply::Payment {
+                payment_hash,
+                already: true,
+            });
+        }
         self.names.made_payment(&id.to_string(), key);
         let retry = self.plan(id, paths);
         let sent = self.manager.pay_for_bolt11_invoice(
@@ -348,6 +340,12 @@ impl Node {
         let preimage = PaymentPreimage(self.names.preimage(key));
         let payment_hash = PaymentHash::from(preimage).to_string();
         let id = payment_id(key);
+        if self.names.is_decided(&id.to_string()) {
+            return Ok(Reply::Payment {
+                payment_hash,
+                already: true,
+            });
+        }
         self.names.made_payment(&id.to_string(), key);
         let retry = self.plan(id, paths);
         let multi_part = false;
@@ -404,14 +402,14 @@ impl Node {
             code: ErrorCode::Internal,
             message: format!("the network graph could not be written: {error}"),
         })?;
-        self.work()?;
+        self.work();
         Ok(())
     }
 
     /// Connects blocks up to the tip and does all that follows; the height reached.
     pub(super) fn sync(&self) -> Result<u32, SyncError> {
         let after = || -> Result<(), SyncError> {
-            self.work()?;
+            self.work();
             Ok(())
         };
         let begin = |cause| self.begin(cause);
@@ -426,7 +424,7 @@ impl Node {
                 &*self.monitors,
                 &*self.sweeper,
             ])?;
-            self.work()?;
+            self.work();
             gate::emit(&Report::Block {
                 height: best.height,
             });
@@ -447,8 +445,8 @@ impl Node {
     }
 
     /// A node without a record writes one, so that every later start finds it.
-    pub(super) fn write_fresh_manager(&self) -> Result<(), ManagerNotWritten> {
+    pub(super) fn write_fresh_manager(&self) {
         self.progress().mark_dirty();
-        self.work()
+        self.work();
     }
 }

@@ -1,6 +1,5 @@
 //! The control socket and the node's one loop: mail from peers, commands from the rig, one at a time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,15 +26,21 @@ pub enum ServeError {
     /// A socket could not be made.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, std::io::Error),
-    /// The manager could not be stored.
-    #[error(transparent)]
-    Manager(#[from] super::writer::ManagerNotWritten),
+}
+
+/// A `connect` that waits for both sides' `init`.
+struct Connecting {
+    connection: u64,
+    peer: PublicKey,
+    id: u64,
+    answer: Answer,
 }
 
 struct Server {
     node: Arc<Node>,
-    connecting: HashMap<PublicKey, Vec<(u64, Answer)>>,
-    lost: mpsc::UnboundedSender<PublicKey>,
+    connecting: Vec<Connecting>,
+    connections: u64,
+    lost: mpsc::UnboundedSender<u64>,
 }
 
 fn response(id: u64, outcome: Result<Reply, RequestError>) -> Response {
@@ -70,14 +75,15 @@ pub async fn serve(node: Node) -> Result<(), ServeError> {
     let (lost, mut lost_connections) = mpsc::unbounded_channel();
     let mut server = Server {
         node: node.clone(),
-        connecting: HashMap::new(),
+        connecting: Vec::new(),
+        connections: 0,
         lost,
     };
     node.report_idle();
     loop {
         tokio::select! {
-            () = node.mailbox.arrival() => server.mail()?,
-            Some(peer) = lost_connections.recv() => server.refuse_connecting(peer),
+            () = node.mailbox.arrival() => server.mail(),
+            Some(connection) = lost_connections.recv() => server.refuse_connecting(connection),
             Some((request, answer)) = commands.recv() => {
                 if server.command(request, answer).await? {
                     return Ok(());
@@ -177,24 +183,32 @@ impl Server {
         let _ = answer.send(response(id, outcome));
     }
 
-    fn mail(&mut self) -> Result<(), ServeError> {
-        for peer in self.node.handle_mail()? {
-            for (id, answer) in self.connecting.remove(&peer).unwrap_or_default() {
-                self.answer(id, answer, Ok(Reply::Done));
+    fn mail(&mut self) {
+        for peer in self.node.handle_mail() {
+            let (up, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.connecting)
+                .into_iter()
+                .partition(|connecting| connecting.peer == peer);
+            self.connecting = waiting;
+            for connecting in up {
+                self.answer(connecting.id, connecting.answer, Ok(Reply::Done));
             }
         }
-        Ok(())
     }
 
-    fn refuse_connecting(&mut self, peer: PublicKey) {
-        for (id, answer) in self.connecting.remove(&peer).unwrap_or_default() {
-            let message = "the connection ended before both sides had said init".to_owned();
-            let error = RequestError {
-                code: ErrorCode::Refused,
-                message,
-            };
-            self.answer(id, answer, Err(error));
-        }
+    /// The end of a connection refuses the `connect` that made it, and no later one.
+    fn refuse_connecting(&mut self, connection: u64) {
+        let place = self
+            .connecting
+            .iter()
+            .position(|connecting| connecting.connection == connection);
+        let Some(place) = place else { return };
+        let connecting = self.connecting.swap_remove(place);
+        let message = "the connection ended before both sides had said init".to_owned();
+        let error = RequestError {
+            code: ErrorCode::Refused,
+            message,
+        };
+        self.answer(connecting.id, connecting.answer, Err(error));
     }
 
     /// Carries out a command; `true` if it was the last.
@@ -219,25 +233,29 @@ impl Server {
                         let peers = self.node.peers.clone();
                         let connection =
                             lightning_net_tokio::setup_outbound(peers, node_id, stream);
-                        self.connecting
-                            .entry(node_id)
-                            .or_default()
-                            .push((id, answer));
+                        self.connections += 1;
+                        let number = self.connections;
+                        self.connecting.push(Connecting {
+                            connection: number,
+                            peer: node_id,
+                            id,
+                            answer,
+                        });
                         let lost = self.lost.clone();
                         tokio::spawn(async move {
                             connection.await;
-                            let _ = lost.send(node_id);
+                            let _ = lost.send(number);
                         });
                     }
                 }
             }
             Command::Disconnect { node_id } => {
                 self.node.peers.disconnect_by_node_id(node_id);
-                self.mail()?;
+                self.mail();
                 self.answer(id, answer, Ok(Reply::Done));
             }
             Command::Stop {} => {
-                self.node.work()?;
+                self.node.work();
                 let _ = answer.send(response(id, Ok(Reply::Done)));
                 // Lets the answer out before the runtime ends.
                 tokio::task::yield_now().await;

@@ -104,6 +104,13 @@ impl Node {
                 outputs,
                 channel_id,
             } => self.sweep(outputs, channel_id),
+            Event::PaymentSent {
+                payment_id: Some(payment_id),
+                ..
+            }
+            | Event::PaymentFailed { payment_id, .. } => {
+                self.names.decide(&payment_id.to_string());
+            }
             Event::BumpTransaction(bump) => self.bumper.handle_event(&bump),
             _ => {}
         }

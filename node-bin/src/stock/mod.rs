@@ -136,6 +136,13 @@ fn run(config_path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         .map_err(|error| StartError::Config(shown(), error.to_string()))?;
     let config: NodeConfig = serde_json::from_str(&text)
         .map_err(|error| StartError::Config(shown(), error.to_string()))?;
+    // The node's own words stand beside LDK's on standard error. A second subscriber, as in a test
+    // that runs two nodes, is refused and not missed.
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::INFO)
+        .try_init();
     start::open_pipe(&config);
     // One thread: the order in which the node does things is the order of its inputs.
     let runtime = tokio::runtime::Builder::new_current_thread()

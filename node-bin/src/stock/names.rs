@@ -1,7 +1,7 @@
 //! Names of things: which label a channel has, which key a payment was made under, which input the
 //! node is working on. Owns the roles of crash points; decides nothing about channels or payments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +30,9 @@ struct NamesRecord {
     fundings: BTreeMap<String, String>,
     incoming: BTreeMap<String, PaymentName>,
     outgoing: BTreeMap<String, String>,
+    /// Payments made whose user was told how they ended: LDK forgets them, their keys are spent.
+    #[serde(default)]
+    decided: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -197,6 +200,19 @@ impl Names {
             .outgoing
             .insert(payment_id.to_owned(), key.to_owned());
         self.save(&state.record);
+    }
+
+    /// Remembers that a payment made has ended.
+    pub fn decide(&self, payment_id: &str) {
+        let mut state = self.state();
+        if state.record.decided.insert(payment_id.to_owned()) {
+            self.save(&state.record);
+        }
+    }
+
+    /// Whether a payment made has ended.
+    pub fn is_decided(&self, payment_id: &str) -> bool {
+        self.state().record.decided.contains(payment_id)
     }
 
     /// The key a payment was made under.

@@ -18,7 +18,7 @@ use super::sync::ChainSync;
 use super::views::CommitmentCounts;
 use super::wallet::NodeWallet;
 use super::wire::{self, Outgoing};
-use super::writer::{ManagerNotWritten, ManagerWrite, ManagerWriter};
+use super::writer::{ManagerWrite, ManagerWriter};
 use super::{Bumper, Graph, Manager, Monitors, Peers, Sweeper};
 use crate::api::{NodeConfig, Report, WireMessage};
 
@@ -85,7 +85,7 @@ impl Node {
     }
 
     /// Lets every part of LDK do what it has to do, until none has anything left.
-    pub(super) fn work(&self) -> Result<(), ManagerNotWritten> {
+    pub(super) fn work(&self) {
         loop {
             if self.manager.needs_pending_htlc_processing() {
                 // What it does changes the manager, and that is seen below. Being needed is no sign
@@ -102,9 +102,9 @@ impl Node {
             self.monitors.process_pending_events(&handler);
             let mut busy = told.get();
             busy |= self.send_messages();
-            busy |= self.store_manager()?;
+            busy |= self.store_manager();
             if !busy {
-                return Ok(());
+                return;
             }
         }
     }
@@ -153,10 +153,10 @@ impl Node {
     }
 
     /// Writes the manager if it changed; `true` if it was written.
-    fn store_manager(&self) -> Result<bool, ManagerNotWritten> {
+    fn store_manager(&self) -> bool {
         let changed = self.manager.get_and_clear_needs_persistence();
         if !changed && !self.progress().dirty {
-            return Ok(false);
+            return false;
         }
         let handled = std::mem::take(&mut self.progress().handled_events);
         for (name, role) in &handled {
@@ -164,28 +164,28 @@ impl Node {
         }
         let written = self
             .writer()
-            .write(self.manager.encode(), self.names.cause())?;
+            .write(self.manager.encode(), self.names.cause());
         if written == ManagerWrite::Hangs {
             let mut progress = self.progress();
             progress.dirty = true;
             progress.handled_events.extend(handled);
-            return Ok(false);
+            return false;
         }
         self.progress().dirty = false;
         for (name, role) in &handled {
             let _ = gate::point(&format!("event.{name}.durable.after"), role);
         }
-        Ok(true)
+        true
     }
 
     /// After a held write was released: waits for it and writes what has changed since.
-    pub(super) fn after_release(&self) -> Result<(), ManagerNotWritten> {
-        self.writer().finish_released()?;
-        self.work()
+    pub(super) fn after_release(&self) {
+        self.writer().finish_released();
+        self.work();
     }
 
     /// Handles everything that peers have sent.
-    pub(super) fn handle_mail(&self) -> Result<Vec<PublicKey>, ManagerNotWritten> {
+    pub(super) fn handle_mail(&self) -> Vec<PublicKey> {
         let mut connected = Vec::new();
         while let Some(mail) = self.mailbox.take() {
             match mail {
@@ -210,9 +210,9 @@ impl Node {
                 }
                 Mail::Message(peer, message) => self.handle_message(peer, *message),
             }
-            self.work()?;
+            self.work();
         }
-        Ok(connected)
+        connected
     }
 
     fn handle_message(&self, peer: PublicKey, message: super::mailbox::PeerMessage) {

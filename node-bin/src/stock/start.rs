@@ -37,7 +37,7 @@ use super::store::PointStore;
 use super::sync::{ChainSync, Follower, SyncError};
 use super::wallet::{NodeWallet, WalletError};
 use super::watch::PointWatch;
-use super::writer::{ManagerNotWritten, ManagerWriter};
+use super::writer::ManagerWriter;
 use super::{ElectrsFilter, Manager, Monitors, Peers, Sweeper};
 use crate::api::{BadSeed, ChainSource, NodeConfig, seed_bytes};
 
@@ -74,9 +74,6 @@ pub enum StartError {
     /// Catching up.
     #[error(transparent)]
     Sync(#[from] SyncError),
-    /// The first manager record.
-    #[error(transparent)]
-    Manager(#[from] ManagerNotWritten),
 }
 
 /// LDK's settings: anchors on, inbound channels accepted by hand (LDK asks for that with anchors),
@@ -351,9 +348,9 @@ pub fn start(config: NodeConfig) -> Result<Node, StartError> {
         progress: Mutex::default(),
     };
     if fresh {
-        node.write_fresh_manager()?;
+        node.write_fresh_manager();
     }
     node.sync()?;
-    node.work()?;
+    node.work();
     Ok(node)
 }

@@ -23,9 +23,6 @@ pub enum SyncError {
     /// electrs.
     #[error("electrs: {0}; see whether it runs and has caught up with bitcoind")]
     Electrs(String),
-    /// What follows from a block could not be stored.
-    #[error(transparent)]
-    Work(#[from] super::writer::ManagerNotWritten),
 }
 
 /// The node's view of the chain.

@@ -40,10 +40,12 @@ pub struct ManagerWriter {
     hangs: bool,
 }
 
-/// The thread is gone, or the store refused the manager: the node must not go on.
-#[derive(Debug, thiserror::Error)]
-#[error("the manager could not be written: {0}; a node that goes on without would lose money")]
-pub struct ManagerNotWritten(String);
+/// Ends the process: the thread is gone, or the store refused the manager. A node that went on
+/// without its record would lose money at its next start.
+fn die(reason: &str) -> ! {
+    eprintln!("deadbolt node: the manager could not be written: {reason}; see the store's disk");
+    std::process::abort();
+}
 
 impl ManagerWriter {
     /// Starts the thread.
@@ -66,43 +68,38 @@ impl ManagerWriter {
         })
     }
 
-    fn wait(&mut self) -> Result<ManagerWrite, ManagerNotWritten> {
+    fn wait(&mut self) -> ManagerWrite {
         match self.answers.recv() {
             Ok(Answer::Durable) => {
                 self.hangs = false;
-                Ok(ManagerWrite::Durable)
+                ManagerWrite::Durable
             }
             Ok(Answer::Held) => {
                 self.hangs = true;
-                Ok(ManagerWrite::Hangs)
+                ManagerWrite::Hangs
             }
-            Ok(Answer::Failed(reason)) => Err(ManagerNotWritten(reason)),
-            Err(_) => Err(ManagerNotWritten("its thread is gone".into())),
+            Ok(Answer::Failed(reason)) => die(&reason),
+            Err(_) => die("its thread is gone"),
         }
     }
 
     /// Writes a manager. While an earlier write hangs nothing is written: the caller keeps in mind
     /// that its newest state is not durable.
-    pub fn write(
-        &mut self,
-        bytes: Vec<u8>,
-        role: String,
-    ) -> Result<ManagerWrite, ManagerNotWritten> {
+    pub fn write(&mut self, bytes: Vec<u8>, role: String) -> ManagerWrite {
         if self.hangs {
-            return Ok(ManagerWrite::Hangs);
+            return ManagerWrite::Hangs;
         }
-        self.writes
-            .send(Write { bytes, role })
-            .map_err(|_| ManagerNotWritten("its thread is gone".into()))?;
+        if self.writes.send(Write { bytes, role }).is_err() {
+            die("its thread is gone");
+        }
         self.wait()
     }
 
     /// Waits for the write that hung and has just been released.
-    pub fn finish_released(&mut self) -> Result<(), ManagerNotWritten> {
+    pub fn finish_released(&mut self) {
         while self.hangs {
-            self.wait()?;
+            self.wait();
         }
-        Ok(())
     }
 }
 

@@ -47,6 +47,16 @@ impl Console {
         write(if self.json { &self.err } else { &self.out }, text);
     }
 
+    /// Whether the command was given `--json`.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a result that programs read too, before the line that ends the command.
+    pub fn print(&self, text: &str) {
+        write(&self.out, text);
+    }
+
     /// Says what goes on meanwhile.
     pub fn note(&self, text: &str) {
         write(&self.err, text);

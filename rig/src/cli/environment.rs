@@ -71,5 +71,6 @@ pub trait Environment: Send + Sync {
     fn judge(&self) -> Judge;
 
     /// What is there, and the exit code that says whether it is all.
-    fn doctor(&self) -> impl Future<Output = Result<(String, u8), CommandError>> + Send;
+    fn doctor(&self, json: bool)
+    -> impl Future<Output = Result<(String, u8), CommandError>> + Send;
 }

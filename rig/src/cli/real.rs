@@ -107,8 +107,8 @@ impl Environment for RealEnvironment {
         Arc::new(crate::oracle::judge_all)
     }
 
-    async fn doctor(&self) -> Result<(String, u8), CommandError> {
-        let report = tokio::task::spawn_blocking(|| setup::doctor(false))
+    async fn doctor(&self, json: bool) -> Result<(String, u8), CommandError> {
+        let report = tokio::task::spawn_blocking(move || setup::doctor(json))
             .await
             .map_err(|error| CommandError::Rig(format!("the doctor broke off: {error}")))?;
         Ok((report.text, report.exit_code))

@@ -79,7 +79,7 @@ impl Environment for Scripted {
         Arc::clone(&self.judge)
     }
 
-    async fn doctor(&self) -> Result<(String, u8), CommandError> {
+    async fn doctor(&self, _json: bool) -> Result<(String, u8), CommandError> {
         Ok(("electrs: missing".to_owned(), EXIT_SET_UP))
     }
 }

@@ -36,6 +36,7 @@ pub struct RunRecord {
     /// The parts that were used, with version and origin.
     pub parts: BTreeMap<String, String>,
     /// The rig's process, by which the files of cases that were running when it died are found.
+    #[serde(default)]
     pub pid: u32,
     /// When it began.
     pub started: DateTime<Utc>,

@@ -80,11 +80,16 @@ fn judge_again(folder: &CaseFolder, judge: &Judge) -> Result<Rejudged, StoreErro
         Some(before) if before.verdict == Verdict::RigFault => before.clone(),
         _ => judge_evidence(judge, &evidence),
     };
+    let plan = &evidence.plan;
+    let mut pinned = plan.scenario.cases.iter();
+    let pin = pinned
+        .find(|pin| pin.name == plan.case_id && pin.faults == plan.faults)
+        .cloned();
     let case = PlannedCase {
         case_id: folder.case_id(),
         points: evidence.plan.faults.iter().map(|f| f.at.clone()).collect(),
         plan: evidence.plan,
-        pin: None,
+        pin,
     };
     Ok(Rejudged {
         record: record_of(&case, &now),

@@ -80,7 +80,7 @@ fn nodes() -> String {
             [
                 "unified".to_owned(),
                 "our own node".to_owned(),
-                "deadbolt node unified CONFIG".to_owned(),
+                "not in this build".to_owned(),
             ],
         ],
     )

@@ -16,7 +16,7 @@ use super::error::CommandError;
 use super::exit::EXIT_PASS;
 use crate::explore::Interrupt;
 use crate::run_store::SummaryRecord;
-use crate::scenario::{KindOverrides, Scenario};
+use crate::scenario::{KindOverrides, NodeKind, Scenario};
 
 /// What every command has at hand.
 pub(super) struct Context<'a, E> {
@@ -81,7 +81,16 @@ impl<'a, E: Environment> Context<'a, E> {
         let mut scenario = self.environment.scenario(name)?;
         let overrides: KindOverrides = self.arguments.kinds.iter().cloned().collect();
         scenario.with_kinds(&overrides)?;
-        Ok(scenario)
+        let absent = scenario
+            .nodes
+            .iter()
+            .find(|(_, node)| node.kind == NodeKind::Unified);
+        match absent {
+            None => Ok(scenario),
+            Some((name, _)) => Err(CommandError::Usage(format!(
+                "{name} is to be a unified node, which this build does not have: use --kind stock"
+            ))),
+        }
     }
 }
 
@@ -101,8 +110,9 @@ pub(super) async fn execute<E: Environment>(
             Ok(Ended::without_cases(EXIT_PASS))
         }
         Command::Doctor => {
-            let (said, exit_code) = context.environment.doctor().await?;
-            context.console.say(&said);
+            let json = context.console.is_json();
+            let (said, exit_code) = context.environment.doctor(json).await?;
+            context.console.print(&said);
             Ok(Ended::without_cases(exit_code))
         }
         Command::List { what } => list::list(context, *what),

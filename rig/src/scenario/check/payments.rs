@@ -9,7 +9,7 @@ use super::check_name;
 use super::route::{self, Path};
 use super::steps::Walk;
 use crate::scenario::error::Complaints;
-use crate::scenario::model::{ExpectedPayment, Payment};
+use crate::scenario::model::{ExpectedPayment, Payment, PaymentKind};
 use crate::scenario::raw::RawPayment;
 
 /// The rig's own payments at the end of a case are called so.
@@ -41,6 +41,11 @@ pub(super) fn check(
     }
     if ends_known < 2 {
         return None;
+    }
+    if raw.hold && raw.kind == PaymentKind::Keysend {
+        let message = "a keysend cannot be held: its receiver learns of it only when it is there; \
+                       pay an invoice, or leave `hold` out";
+        complaints.at(raw.id.span(), message.to_owned());
     }
     let paths = route::resolve(&raw, walk.topology, complaints)?;
     check_open(walk, &raw, &paths, complaints);

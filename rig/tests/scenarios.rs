@@ -3,6 +3,7 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 
 use common::{DEADBOLT, Logs, workspace};
 use rig::chain::ChainPool;
@@ -122,4 +123,60 @@ async fn twenty_dry_runs_of_a_forward_pass_the_same_points() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_dry_runs_of_a_multi_part_payment_pass_the_same_points() {
     twenty_dry_runs_agree("mpp").await;
+}
+
+/// The node built alone, as somebody would who wants it without the rig. (Inside the workspace the
+/// rig turns the points on for every crate.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_built_alone_pays_and_passes_no_crash_point() {
+    let built = Path::new(DEADBOLT).parent().unwrap();
+    let target = built.parent().unwrap();
+    let cargo = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--locked",
+            "-p",
+            "node-bin",
+            "--bin",
+            "deadbolt-node",
+            "--target-dir",
+        ])
+        .arg(target)
+        .current_dir(workspace())
+        .output()
+        .unwrap();
+    assert!(
+        cargo.status.success(),
+        "{}",
+        String::from_utf8_lossy(&cargo.stderr)
+    );
+
+    let node = target.join("debug/deadbolt-node");
+    let program = vec![node.into_os_string(), "stock".into()];
+    let programs = NodePrograms {
+        stock: program.clone(),
+        unified: program,
+    };
+    let parts = setup::ensure(&SilentProgress).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let pool = ChainPool::new(&parts.bitcoind.path, &parts.electrs.path, 1, work.path());
+    let root = workspace();
+    let entry = scenario::find(&root, "direct").unwrap();
+    let plan = Plan {
+        version: 1,
+        case_id: "alone".to_owned(),
+        seed: 1,
+        scenario: scenario::load(&entry.path, &root).unwrap(),
+        faults: Vec::new(),
+    };
+    let outcome = CaseRunner::new(pool, programs).run(&plan).await;
+    assert!(outcome.rig_fault.is_none(), "{:?}", outcome.rig_fault);
+    let evidence = outcome.evidence.unwrap();
+    let verdicts = rig::oracle::judge(&evidence);
+    assert_eq!(verdicts.verdict, scenario::Verdict::Pass, "{verdicts:?}");
+    let points = points_of(&evidence);
+    assert!(
+        points.is_empty(),
+        "points in a build without them: {points:?}"
+    );
 }

@@ -58,7 +58,7 @@ fn response(id: u64, outcome: Result<Reply, RequestError>) -> Response {
     }
 }
 
-/// Serves until `stop`, or until the manager cannot be stored.
+/// Serves until `stop`.
 pub async fn serve(node: Node) -> Result<(), ServeError> {
     let node = Arc::new(node);
     let listen = |what: String| move |error| ServeError::Listen(what, error);
@@ -85,7 +85,7 @@ pub async fn serve(node: Node) -> Result<(), ServeError> {
             () = node.mailbox.arrival() => server.mail(),
             Some(connection) = lost_connections.recv() => server.refuse_connecting(connection),
             Some((request, answer)) = commands.recv() => {
-                if server.command(request, answer).await? {
+                if server.command(request, answer).await {
                     return Ok(());
                 }
             }
@@ -212,13 +212,13 @@ impl Server {
     }
 
     /// Carries out a command; `true` if it was the last.
-    async fn command(&mut self, request: Request, answer: Answer) -> Result<bool, ServeError> {
+    async fn command(&mut self, request: Request, answer: Answer) -> bool {
         let id = request.id;
         match request.command {
             Command::Connect { node_id, address } => {
                 if self.node.mailbox.is_connected(&node_id) {
                     self.answer(id, answer, Ok(Reply::Done));
-                    return Ok(false);
+                    return false;
                 }
                 match connect(address).await {
                     None => {
@@ -259,13 +259,13 @@ impl Server {
                 let _ = answer.send(response(id, Ok(Reply::Done)));
                 // Lets the answer out before the runtime ends.
                 tokio::task::yield_now().await;
-                return Ok(true);
+                return true;
             }
             command => {
                 let outcome = self.node.carry_out(command);
                 self.answer(id, answer, outcome);
             }
         }
-        Ok(false)
+        false
     }
 }

@@ -1,0 +1,1 @@
+//! Announcing (BOLT 7): announcement signatures, the announcement, this node's channel updates.

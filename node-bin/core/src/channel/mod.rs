@@ -1,0 +1,257 @@
+//! A channel: its durable record and what a crash or a disconnection may take. One file a phase:
+//! `opening`, `operating`, `reestablishing`, `closing`, `announcing`; `applying` is what updates do to
+//! the record, alive and at a start alike.
+
+use std::collections::BTreeSet;
+
+use bitcoin::secp256k1::PublicKey;
+use lightning::ln::types::ChannelId;
+
+use crate::effect::{Content, Effect, Ordered, Store, Write};
+use crate::event::EventKey;
+use crate::message::Message;
+use crate::record::ChannelRecord;
+use crate::source::HtlcSource;
+use crate::spec::{Change, HtlcAdd};
+use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
+
+pub mod announcing;
+mod applying;
+pub mod closing;
+pub mod opening;
+mod operating;
+mod reestablishing;
+
+pub use applying::ApplyError;
+
+/// Log entries after which the whole record is written instead of one more.
+const ENTRIES_PER_SNAPSHOT: u64 = 8;
+
+/// How far a channel's connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connection {
+    /// No peer.
+    #[default]
+    Down,
+    /// `channel_reestablish` was sent; the peer's has not come.
+    Reestablishing,
+    /// Messages may be exchanged.
+    Up,
+}
+
+/// A removal of an inbound HTLC without preimage that waits for its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    /// With a failure onion.
+    Fail(Vec<u8>),
+    /// The onion could not be read.
+    Malformed {
+        sha256_of_onion: [u8; 32],
+        failure_code: u16,
+    },
+}
+
+/// An HTLC to be offered that waits for its turn. It has no id until it is signed, and no monitor knows
+/// of it: whoever asked for it must be able to ask again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WaitingAdd {
+    /// Its `htlc_id` is not set yet.
+    pub add: HtlcAdd,
+    pub source: HtlcSource,
+}
+
+/// What a crash takes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Volatile {
+    pub connection: Connection,
+    /// The last write that is durable.
+    pub durable: u64,
+    /// The last whole write of the record.
+    pub snapshot: u64,
+    /// The counterparty's changes that it has not signed.
+    pub proposed: Vec<Change>,
+    /// What waits to be signed, besides preimages (which the record knows).
+    pub rejections: Vec<(u64, Rejection)>,
+    pub adds: Vec<WaitingAdd>,
+    /// A fee rate to propose.
+    pub fee: Option<u32>,
+    /// Events that the manager has been told of in this life.
+    pub surfaced: BTreeSet<EventKey>,
+    /// Negotiation of the closing fee; forgotten with the connection (BOLT 2).
+    pub closing: closing::Negotiation,
+    /// `announcement_signatures` were sent on this connection.
+    pub announcement_sent: bool,
+    /// `ChannelReady` was told in this life.
+    pub ready_told: bool,
+}
+
+/// A funded channel.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// What is durable, or on its way to be.
+    pub record: ChannelRecord,
+    pub(crate) volatile: Volatile,
+}
+
+/// A peer's message that does not fit, or that the holder cannot live with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// The peer broke a rule such that the channel cannot go on: it is closed by force.
+    #[error("{0}")]
+    Close(String),
+    /// The peer broke a rule, but the channel can live with it: it is warned, and disconnected.
+    #[error("{0}")]
+    Warn(String),
+    /// The message came at a wrong time and means nothing now.
+    #[error("{0}")]
+    Ignore(String),
+}
+
+/// Effects in the order in which they are wanted.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    effects: Vec<Ordered>,
+}
+
+impl Outbox {
+    /// Wants this done, at once.
+    pub fn now(&mut self, effect: Effect) {
+        self.effects.push(Ordered {
+            effect,
+            waits_for: None,
+        });
+    }
+
+    /// Wants this done once all writes to the store so far are durable.
+    pub fn after(&mut self, store: Store, effect: Effect) {
+        self.effects.push(Ordered {
+            effect,
+            waits_for: Some(store),
+        });
+    }
+
+    /// A message that belongs to no channel's record.
+    pub fn send_now(&mut self, peer: PublicKey, message: Message) {
+        self.now(Effect::Send {
+            peer,
+            channel_id: None,
+            message,
+        });
+    }
+
+    /// All of them.
+    pub fn take(&mut self) -> Vec<Ordered> {
+        std::mem::take(&mut self.effects)
+    }
+}
+
+impl Channel {
+    /// A channel from its record, with everything in it durable.
+    pub fn loaded(record: ChannelRecord, snapshot: u64) -> Self {
+        let volatile = Volatile {
+            durable: record.sequence,
+            snapshot,
+            ..Volatile::default()
+        };
+        Channel { record, volatile }
+    }
+
+    /// A new channel; its first snapshot is wanted.
+    pub fn created(record: ChannelRecord, out: &mut Outbox) -> Self {
+        let sequence = record.sequence;
+        let channel = Channel {
+            record,
+            volatile: Volatile {
+                connection: Connection::Up,
+                snapshot: sequence,
+                ..Volatile::default()
+            },
+        };
+        channel.write(Content::Snapshot(Box::new(channel.record.clone())), out);
+        channel
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ChannelId {
+        self.record.parameters.channel_id
+    }
+
+    /// The other side.
+    pub fn peer(&self) -> PublicKey {
+        self.record.parameters.counterparty_node_id
+    }
+
+    /// Its monitor's store.
+    pub fn store(&self) -> Store {
+        Store::Monitor(self.id())
+    }
+
+    /// Whether everything the record says is durable.
+    pub fn is_durable(&self) -> bool {
+        self.volatile.durable >= self.record.sequence
+    }
+
+    /// Sends a message of this channel once all that was written about it before is durable. This
+    /// alone is why no message runs ahead of the record that it rests on.
+    pub(crate) fn send(&self, message: Message, out: &mut Outbox) {
+        out.after(
+            self.store(),
+            Effect::Send {
+                peer: self.peer(),
+                channel_id: Some(self.id()),
+                message,
+            },
+        );
+    }
+
+    /// Applies an update and wants it durable.
+    pub(crate) fn commit(
+        &mut self,
+        steps: Vec<UpdateStep>,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        self.log(EntryContent::Update(Update { steps }), out)
+            .map_err(|error| ChannelError::Close(error.to_string()))
+    }
+
+    /// Takes events out whose effects are durable.
+    pub(crate) fn acknowledge(&mut self, keys: Vec<EventKey>, out: &mut Outbox) {
+        for key in &keys {
+            self.volatile.surfaced.remove(key);
+        }
+        // Acknowledging changes nothing but the list of events and cannot be refused.
+        let _ = self.log(EntryContent::Acks(keys), out);
+    }
+
+    fn log(&mut self, content: EntryContent, out: &mut Outbox) -> Result<(), ApplyError> {
+        let entry = LogEntry {
+            sequence: self.record.sequence + 1,
+            content,
+        };
+        self.record.apply(&entry)?;
+        if entry.sequence - self.volatile.snapshot < ENTRIES_PER_SNAPSHOT {
+            self.write(Content::Entry(entry), out);
+            return Ok(());
+        }
+        let from = self.volatile.snapshot + 1;
+        self.volatile.snapshot = entry.sequence;
+        self.write(Content::Snapshot(Box::new(self.record.clone())), out);
+        out.after(
+            self.store(),
+            Effect::Trim {
+                channel_id: self.id(),
+                from,
+                to: entry.sequence - 1,
+            },
+        );
+        Ok(())
+    }
+
+    fn write(&self, content: Content, out: &mut Outbox) {
+        out.now(Effect::Persist(Write {
+            store: self.store(),
+            sequence: self.record.sequence,
+            content,
+        }));
+    }
+}

@@ -69,11 +69,12 @@ impl Node {
                         } => self.is_failure_known(payment_id, *part),
                     }
             }
-            MonitorEvent::InboundMppClaimPersisted { claim, .. } => self
-                .claims
-                .get(&claim.payment_hash)
-                .is_some_and(|known| known.state == ClaimState::Handled)
-                && claim.parts.iter().all(|part| self.is_claimed_part(*part)),
+            MonitorEvent::InboundMppClaimPersisted { claim, .. } => {
+                self.claims
+                    .get(&claim.payment_hash)
+                    .is_some_and(|known| known.state == ClaimState::Handled)
+                    && claim.parts.iter().all(|part| self.is_claimed_part(*part))
+            }
             MonitorEvent::HolderForceClosed { .. } => channel.volatile.closure_told,
             MonitorEvent::CommitmentTxConfirmed => channel.volatile.surfaced.contains(&key),
         }
@@ -86,7 +87,11 @@ impl Node {
             htlc_id,
         };
         let in_claim = |parts: &[InboundHtlcId]| parts.contains(&inbound);
-        if self.claims.values().any(|claim| in_claim(&claim.claim.parts)) {
+        if self
+            .claims
+            .values()
+            .any(|claim| in_claim(&claim.claim.parts))
+        {
             return false;
         }
         if channel.is_resolution_durable(htlc_id) {

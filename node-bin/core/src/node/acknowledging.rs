@@ -97,6 +97,10 @@ impl Node {
         if channel.is_resolution_durable(htlc_id) {
             return true;
         }
+        // Nothing is paid on for an HTLC of a closed channel: the chain resolves it.
+        if channel.record.closure.is_some() && channel.is_durable() && !self.is_source(inbound) {
+            return true;
+        }
         self.channels.values().any(|other| {
             let durable = other.volatile.durable;
             other

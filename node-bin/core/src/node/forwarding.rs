@@ -185,8 +185,11 @@ impl Node {
         if forward.amount_msat < minimum_msat {
             return Err(with_amount(code::AMOUNT_BELOW_MINIMUM, forward.amount_msat));
         }
+        let limits = &channel.record.parameters.counterparty_limits;
+        let own_limit_sat = channel.record.parameters.holder_limits.dust_limit_sat;
+        let is_dust = forward.amount_msat / 1_000 < limits.dust_limit_sat.max(own_limit_sat);
         let is_exposed = |channel: &crate::channel::Channel| {
-            channel.dust_exposure_msat() > MAXIMUM_DUST_EXPOSURE_MSAT
+            is_dust && channel.dust_exposure_msat() > MAXIMUM_DUST_EXPOSURE_MSAT
         };
         let inbound = self.channels.get(&inbound.channel_id);
         let bound = self.policy.maximum_unacknowledged_events;

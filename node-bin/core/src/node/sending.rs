@@ -25,8 +25,6 @@ pub(crate) struct Sending {
     pub searching: bool,
     /// The outcome was told in this life.
     pub told: bool,
-    /// Ticks since parts could not be offered because their channel is not connected.
-    pub waiting: bool,
 }
 
 impl Sending {
@@ -217,7 +215,11 @@ impl Node {
             self.best_block.height,
         );
         let payment_hash = record.payment_hash;
-        let channel_id = self.channel_by_scid(scid).map(crate::channel::Channel::id);
+        let bound = self.policy.maximum_unacknowledged_events;
+        let channel_id = self
+            .channel_by_scid(scid)
+            .filter(|channel| channel.record.events.len() < bound)
+            .map(crate::channel::Channel::id);
         match (built, channel_id.and_then(|id| self.channels.get_mut(&id))) {
             (Ok(built), Some(channel)) => channel.offer(WaitingAdd {
                 add: HtlcAdd {
@@ -242,7 +244,7 @@ impl Node {
                 self.part_failed(payment_id, part.part, failure, out);
             }
             (Ok(_), None) => {
-                let failure = fail("its first channel is not there".into());
+                let failure = fail("its first channel cannot take it".into());
                 self.part_failed(payment_id, part.part, failure, out);
             }
         }

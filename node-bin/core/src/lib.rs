@@ -20,3 +20,4 @@ pub mod record_codec;
 pub mod source;
 pub mod spec;
 pub mod update;
+pub mod wire;

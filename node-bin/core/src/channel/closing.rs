@@ -14,6 +14,7 @@ use crate::effect::Effect;
 use crate::features::init_features;
 use crate::keys::Environment;
 use crate::message::Message;
+use crate::record::Closure;
 use crate::spec::Change;
 use crate::update::UpdateStep;
 
@@ -90,7 +91,7 @@ impl Channel {
         message: &msgs::Shutdown,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
-        if self.volatile.connection != Connection::Up || self.record.closure.is_some() {
+        if !self.may_negotiate() {
             let untimely = "shutdown came before channel_reestablish or after the close";
             return Err(ChannelError::Ignore(untimely.into()));
         }
@@ -131,10 +132,9 @@ impl Channel {
         feerate_per_kw: u32,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
-        let is_first = self.record.parameters.is_opener
-            && self.volatile.closing.offered_sat.is_none()
-            && self.volatile.connection == Connection::Up;
-        if !is_first || self.record.closure.is_some() || !self.is_drained() {
+        let is_first =
+            self.record.parameters.is_opener && self.volatile.closing.offered_sat.is_none();
+        if !is_first || !self.may_negotiate() || !self.is_drained() {
             return Ok(());
         }
         let Some((holder, counterparty)) = self.scripts() else {
@@ -155,7 +155,7 @@ impl Channel {
         message: &msgs::ClosingSigned,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
-        if self.volatile.connection != Connection::Up || self.record.closure.is_some() {
+        if !self.may_negotiate() {
             let untimely = "closing_signed came before channel_reestablish or after the close";
             return Err(ChannelError::Ignore(untimely.into()));
         }
@@ -184,6 +184,12 @@ impl Channel {
         let variant = self.variant(&holder, &counterparty, counter_sat, Omit::Nothing)?;
         self.offer_close(environment, &variant, &range, out);
         Ok(())
+    }
+
+    /// Also after an agreement: a crash may have kept the peer from hearing of it.
+    fn may_negotiate(&self) -> bool {
+        let is_forced = matches!(self.record.closure, Some(Closure::Forced { .. }));
+        self.volatile.connection == Connection::Up && !is_forced
     }
 
     /// Whether both sides have said `shutdown` and nothing is pending in either commitment or on its
@@ -215,7 +221,9 @@ impl Channel {
         let own_signature = self.sign_close(environment, &agreed.transaction);
         let mut transaction = agreed.transaction;
         let parameters = &self.record.parameters;
-        let holder = environment.channel_points(&parameters.keys_id).funding_pubkey;
+        let holder = environment
+            .channel_points(&parameters.keys_id)
+            .funding_pubkey;
         let witness = funding_witness(
             (&holder, &own_signature),
             (
@@ -226,20 +234,25 @@ impl Channel {
         for input in &mut transaction.input {
             input.witness = witness.clone();
         }
-        let step = UpdateStep::CooperativelyClosed {
-            transaction: transaction.clone(),
-        };
-        self.commit(vec![step], out)?;
+        let is_news = self.record.closure.is_none();
+        if is_news {
+            let step = UpdateStep::CooperativelyClosed {
+                transaction: transaction.clone(),
+            };
+            self.commit(vec![step], out)?;
+        }
         if let Some(range) = answer {
             self.send_closing_signed(agreed.fee_sat, own_signature, range, out);
         }
-        out.after(
-            self.store(),
-            Effect::Broadcast {
-                channel_id: self.id(),
-                transactions: vec![transaction],
-            },
-        );
+        if is_news {
+            out.after(
+                self.store(),
+                Effect::Broadcast {
+                    channel_id: self.id(),
+                    transactions: vec![transaction],
+                },
+            );
+        }
         Ok(())
     }
 

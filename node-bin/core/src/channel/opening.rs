@@ -35,6 +35,8 @@ pub mod terms;
 /// What the user wants opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenRequest {
+    /// With whom.
+    pub peer: PublicKey,
     /// The user's idempotency key's digest.
     pub user_channel_id: [u8; 32],
     /// Satoshis.
@@ -48,7 +50,6 @@ pub struct OpenRequest {
 /// What both sides know of a channel before its funding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    peer: PublicKey,
     temporary_channel_id: ChannelId,
     keys_id: [u8; 32],
     is_opener: bool,
@@ -92,20 +93,17 @@ impl PendingOpen {
     pub fn channel_id(&self) -> Option<ChannelId> {
         match self {
             PendingOpen::Funded { parameters, .. } => Some(parameters.channel_id),
-            PendingOpen::Offered(_)
-            | PendingOpen::Accepted(..)
-            | PendingOpen::Answered(..) => None,
+            PendingOpen::Offered(_) | PendingOpen::Accepted(..) | PendingOpen::Answered(..) => None,
         }
     }
 
-    /// The user's idempotency key's digest, if this node is the opener.
-    pub fn user_channel_id(&self) -> Option<[u8; 32]> {
+    /// The user's idempotency key's digest for an opener; else all zero.
+    pub fn user_channel_id(&self) -> [u8; 32] {
         match self {
-            PendingOpen::Offered(terms) | PendingOpen::Accepted(terms, _) => {
-                Some(terms.request.user_channel_id)
-            }
-            PendingOpen::Funded { parameters, .. } => Some(parameters.user_channel_id),
-            PendingOpen::Answered(..) => None,
+            PendingOpen::Offered(terms)
+            | PendingOpen::Accepted(terms, _)
+            | PendingOpen::Answered(terms, _) => terms.request.user_channel_id,
+            PendingOpen::Funded { parameters, .. } => parameters.user_channel_id,
         }
     }
 
@@ -121,9 +119,8 @@ impl PendingOpen {
 pub fn begin(
     environment: &Environment,
     policy: &Policy,
-    peer: PublicKey,
     request: OpenRequest,
-    entropy: &[u8; 32],
+    entropy: [u8; 32],
     out: &mut Outbox,
 ) -> Result<(ChannelId, PendingOpen), CommandError> {
     let limits = terms::holder_limits(request.capacity_sat);
@@ -139,16 +136,15 @@ pub fn begin(
         })
         .map_err(CommandError::Refused)?;
     let terms = Terms {
-        peer,
-        temporary_channel_id: ChannelId(labelled(entropy, "temporary channel id")),
-        keys_id: labelled(entropy, "keys id"),
+        temporary_channel_id: ChannelId(labelled(&entropy, "temporary channel id")),
+        keys_id: labelled(&entropy, "keys id"),
         is_opener: true,
         request,
         feerate_per_kw: policy.feerate_per_kw,
         minimum_depth: policy.minimum_depth,
     };
     let message = open_channel(environment, &terms, &limits);
-    out.send_now(peer, Message::OpenChannel(message));
+    out.send_now(terms.request.peer, Message::OpenChannel(message));
     Ok((terms.temporary_channel_id, PendingOpen::Offered(terms)))
 }
 
@@ -158,17 +154,17 @@ pub fn accept(
     policy: &Policy,
     peer: PublicKey,
     message: &msgs::OpenChannel,
-    entropy: &[u8; 32],
+    entropy: [u8; 32],
     out: &mut Outbox,
 ) -> Result<PendingOpen, ChannelError> {
     terms::check_open(message).map_err(ChannelError::Close)?;
     let fields = &message.common_fields;
     let terms = Terms {
-        peer,
         temporary_channel_id: fields.temporary_channel_id,
-        keys_id: labelled(entropy, "keys id"),
+        keys_id: labelled(&entropy, "keys id"),
         is_opener: false,
         request: OpenRequest {
+            peer,
             user_channel_id: [0; 32],
             capacity_sat: fields.funding_satoshis,
             push_msat: message.push_msat,
@@ -245,7 +241,7 @@ pub fn handle_funded(
         let wrong = "the funding transaction does not pay to the channel";
         return Err(ChannelError::Close(wrong.to_owned()));
     };
-    let (peer, temporary_channel_id) = (terms.peer, terms.temporary_channel_id);
+    let (peer, temporary_channel_id) = (terms.request.peer, terms.temporary_channel_id);
     let commitment = CounterpartyCommitment {
         number: 0,
         spec: first_spec(&terms),
@@ -290,13 +286,7 @@ pub fn handle_funding_created(
         point: counterparty.first_point,
     };
     let parameters = parameters(environment, terms, counterparty, funding);
-    let record = first_record(
-        environment,
-        parameters,
-        commitment,
-        message.signature,
-        None,
-    )?;
+    let record = first_record(environment, parameters, commitment, message.signature, None)?;
     let (signature, _) =
         sign_counterparty_commitment(environment, &record.parameters, &record.counterparty);
     let channel = Channel::created(record, out);
@@ -406,7 +396,7 @@ fn parameters(
     ChannelParameters {
         channel_id: ChannelId::v1_from_funding_outpoint(funding),
         user_channel_id: terms.request.user_channel_id,
-        counterparty_node_id: terms.peer,
+        counterparty_node_id: terms.request.peer,
         keys_id: terms.keys_id,
         is_opener: terms.is_opener,
         capacity_sat: terms.request.capacity_sat,

@@ -3,6 +3,7 @@
 use bitcoin::constants::ChainHash;
 use lightning::ln::msgs;
 
+use crate::channel::LEAST_FEERATE_PER_KW;
 use crate::commitment::{ANCHORS_SAT, channel_type, commitment_fee_sat};
 use crate::record::ChannelLimits;
 
@@ -23,10 +24,8 @@ pub const MAX_ACCEPTED_HTLCS: u16 = 50;
 const HIGHEST_MAX_ACCEPTED_HTLCS: u16 = 483;
 /// BOLT 2's limit without `option_support_large_channel`.
 const MAXIMUM_CAPACITY_SAT: u64 = (1 << 24) - 1;
-/// What a node relays at the least, rounded down as it is everywhere.
-pub const MINIMUM_FEERATE_PER_KW: u32 = 250;
 /// Nobody pays more; HTLCs would hang on a peer who cannot pay for them.
-pub const MAXIMUM_FEERATE_PER_KW: u32 = 250_000;
+const MAXIMUM_FEERATE_PER_KW: u32 = 250_000;
 /// Confirmations beyond which nobody waits.
 const HIGHEST_MINIMUM_DEPTH: u32 = 144;
 /// HTLCs whose weight an opener must be able to pay for at the start, so that the channel is of use.
@@ -79,9 +78,9 @@ pub fn check_open(message: &msgs::OpenChannel) -> Result<(), String> {
     check_channel_type(fields.channel_type.as_ref())?;
     check_capacity(fields.funding_satoshis)?;
     let feerate_per_kw = fields.commitment_feerate_sat_per_1000_weight;
-    if !(MINIMUM_FEERATE_PER_KW..=MAXIMUM_FEERATE_PER_KW).contains(&feerate_per_kw) {
+    if !(LEAST_FEERATE_PER_KW..=MAXIMUM_FEERATE_PER_KW).contains(&feerate_per_kw) {
         return Err(format!(
-            "a fee rate of {feerate_per_kw} is not within {MINIMUM_FEERATE_PER_KW} and {MAXIMUM_FEERATE_PER_KW}"
+            "a fee rate of {feerate_per_kw} is not within {LEAST_FEERATE_PER_KW} and {MAXIMUM_FEERATE_PER_KW}"
         ));
     }
     let capacity_sat = fields.funding_satoshis;

@@ -39,7 +39,7 @@ impl Node {
         let funding = channel.record.parameters.funding;
         for placed in transactions {
             if placed.transaction.compute_txid() == funding.txid {
-                channel.funding_seen(block.height, placed.index, out)?;
+                channel.funding_seen(&self.environment, block.height, placed, out)?;
             }
             if let Some(Closure::Cooperative { transaction }) = &channel.record.closure
                 && placed.transaction.compute_txid() == transaction.compute_txid()
@@ -69,6 +69,17 @@ impl Node {
 
     pub(super) fn tick(&mut self, out: &mut Outbox) {
         self.tick_waiting(out);
+        self.tick_fees();
         self.tick_claimables(out);
+    }
+
+    /// Channels that this node opened follow its fee rate.
+    fn tick_fees(&mut self) {
+        let feerate_per_kw = self.policy.feerate_per_kw;
+        for channel in self.channels.values_mut() {
+            if channel.record.counterparty.spec.feerate_per_kw != feerate_per_kw {
+                channel.volatile.fee = Some(feerate_per_kw);
+            }
+        }
     }
 }

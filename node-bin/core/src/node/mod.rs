@@ -26,6 +26,7 @@ mod acknowledging;
 mod blocks;
 mod commands;
 mod forwarding;
+mod lifecycle;
 mod messages;
 mod receiving;
 mod recovering;

@@ -418,6 +418,17 @@ impl Channel {
         Err(ChannelError::Close(wrong.into()))
     }
 
+    #[cfg(test)]
+    pub(super) fn signed_close_for_tests(
+        &self,
+        environment: &Environment,
+        (holder, counterparty): (&ScriptBuf, &ScriptBuf),
+        fee_sat: u64,
+    ) -> Signature {
+        let variant = self.variant(holder, counterparty, fee_sat, Omit::Nothing);
+        self.sign_close(environment, &variant.unwrap().transaction)
+    }
+
     fn sign_close(&self, environment: &Environment, transaction: &Transaction) -> Signature {
         let keys = environment.channel_keys(&self.record.parameters.keys_id);
         let sighash = self.close_sighash(environment, transaction);

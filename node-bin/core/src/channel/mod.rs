@@ -21,6 +21,8 @@ mod applying_lifecycle;
 pub mod closing;
 mod confirming;
 mod forcing;
+#[cfg(test)]
+mod lifecycle_tests;
 pub mod opening;
 mod operating;
 mod reestablishing;

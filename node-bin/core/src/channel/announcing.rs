@@ -9,7 +9,7 @@ use lightning::sign::NodeSigner;
 use lightning::types::features::ChannelFeatures;
 use lightning::util::ser::Writeable;
 
-use crate::channel::{Channel, ChannelError, Connection, Outbox};
+use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::Effect;
 use crate::keys::Environment;
 use crate::message::Message;
@@ -43,7 +43,7 @@ pub fn channel_update(
         short_channel_id: channel.short_channel_id()?,
         timestamp: u32::try_from(now_s).unwrap_or(u32::MAX),
         message_flags: MUST_BE_ONE,
-        channel_flags: if is_second { DIRECTION } else { 0 } | if enabled { 0 } else { DISABLED },
+        channel_flags: DIRECTION * u8::from(is_second) | DISABLED * u8::from(!enabled),
         cltv_expiry_delta: policy.cltv_expiry_delta,
         htlc_minimum_msat: limits.htlc_minimum_msat,
         htlc_maximum_msat: limits.max_htlc_value_in_flight_msat.min(capacity_msat),
@@ -61,85 +61,114 @@ pub fn channel_update(
     })
 }
 
+/// What has been said about a channel.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// `announcement_signatures` went to the peer on this connection.
+    signatures_sent: bool,
+    /// The peer's came on this connection: it may lack this node's.
+    signatures_asked: bool,
+    /// This node's policy went to the peer on this connection.
+    policy_sent: bool,
+    /// The short channel id under which the channel was published in this life.
+    published: Option<u64>,
+}
+
+impl Progress {
+    /// What is still true when the connection is gone.
+    pub(crate) fn without_connection(self) -> Progress {
+        Progress {
+            published: self.published,
+            ..Progress::default()
+        }
+    }
+}
+
 impl Channel {
+    /// Says whatever is due about the channel: to the peer its policy and, six confirmations deep,
+    /// the announcement's signatures; to everybody the announcement. To be called with each block, when
+    /// the channel becomes usable, and when the peer's signatures came; does nothing at other times.
+    pub(crate) fn continue_announcing(
+        &mut self,
+        environment: &Environment,
+        policy: &Policy,
+        best_height: u32,
+        now_s: u64,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        self.send_policy(environment, policy, now_s, out);
+        if self.may_be_announced(best_height) {
+            self.send_announcement_signatures(environment, out);
+            self.publish(environment, policy, now_s, out);
+        }
+        Ok(())
+    }
+
+    /// The peer's `announcement_signatures`: checked and kept. [`Self::continue_announcing`] answers
+    /// them, and may have to wait for a block that the peer has seen already.
+    pub(crate) fn receive_announcement_signatures(
+        &mut self,
+        environment: &Environment,
+        message: &msgs::AnnouncementSignatures,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        let ignored = |why: &str| ChannelError::Ignore(format!("announcement_signatures {why}"));
+        if !self.is_usable() || !self.record.parameters.announce {
+            return Err(ignored("for a channel that is not to be announced now"));
+        }
+        let contents = self
+            .announcement(environment)
+            .ok_or_else(|| ignored("before the funding is in a block"))?;
+        if message.short_channel_id != contents.short_channel_id {
+            return Err(ignored("for another short channel id"));
+        }
+        self.check_announcement(environment, &contents, message)?;
+        self.volatile.announcing.signatures_asked = true;
+        let signatures = (message.node_signature, message.bitcoin_signature);
+        if self.record.funding.announcement == Some(signatures) {
+            return Ok(());
+        }
+        let step = UpdateStep::Announced {
+            node_signature: message.node_signature,
+            bitcoin_signature: message.bitcoin_signature,
+        };
+        self.commit(vec![step], out)
+    }
+
     /// Tells the peer this node's policy, which it needs before, or without, an announcement: it puts
-    /// it into its invoices. To be called when the channel becomes usable.
-    pub fn send_policy(
-        &self,
+    /// it into its invoices.
+    fn send_policy(
+        &mut self,
         environment: &Environment,
         policy: &Policy,
         now_s: u64,
         out: &mut Outbox,
     ) {
-        if self.is_usable()
-            && let Some(update) = channel_update(self, environment, policy, now_s, true)
-        {
+        if !self.is_usable() || self.volatile.announcing.policy_sent {
+            return;
+        }
+        if let Some(update) = channel_update(self, environment, policy, now_s, true) {
+            self.volatile.announcing.policy_sent = true;
             self.send(Message::ChannelUpdate(update), out);
         }
     }
 
-    /// Sends `announcement_signatures` once the channel may be announced and the peer may not have
-    /// them: once a connection until the peer's have come. To be called with each block and when the
-    /// channel becomes usable; does nothing at every other time.
-    pub fn continue_announcing(
+    /// Publishes the channel once in each life, if the peer's signatures are there.
+    fn publish(
         &mut self,
-        environment: &Environment,
-        best_height: u32,
-        out: &mut Outbox,
-    ) {
-        if self.record.funding.announcement.is_none() {
-            self.send_announcement_signatures(environment, best_height, out);
-        }
-    }
-
-    /// The peer's `announcement_signatures`: kept, answered if that was not done on this connection,
-    /// and the channel is announced.
-    pub fn receive_announcement_signatures(
-        &mut self,
-        environment: &Environment,
-        policy: &Policy,
-        best_height: u32,
-        now_s: u64,
-        message: &msgs::AnnouncementSignatures,
-        out: &mut Outbox,
-    ) -> Result<(), ChannelError> {
-        if self.volatile.connection != Connection::Up || !self.may_be_announced(best_height) {
-            // The peer may have seen a block that has yet to come here; it sends them again.
-            let early = "announcement_signatures came too early";
-            return Err(ChannelError::Ignore(early.into()));
-        }
-        let contents = self.announcement(environment).ok_or_else(|| {
-            ChannelError::Ignore("announcement_signatures for no announced channel".into())
-        })?;
-        if message.short_channel_id != contents.short_channel_id {
-            let moved = "announcement_signatures for another short channel id";
-            return Err(ChannelError::Ignore(moved.into()));
-        }
-        self.check_announcement(environment, &contents, message)?;
-        let signatures = (message.node_signature, message.bitcoin_signature);
-        if self.record.funding.announcement != Some(signatures) {
-            let step = UpdateStep::Announced {
-                node_signature: message.node_signature,
-                bitcoin_signature: message.bitcoin_signature,
-            };
-            self.commit(vec![step], out)?;
-        }
-        self.send_announcement_signatures(environment, best_height, out);
-        self.announce(environment, policy, now_s, out);
-        Ok(())
-    }
-
-    /// Publishes the channel, if the peer's signatures are there: also after a start.
-    pub fn announce(
-        &self,
         environment: &Environment,
         policy: &Policy,
         now_s: u64,
         out: &mut Outbox,
     ) {
+        let short_channel_id = self.short_channel_id();
+        if self.volatile.announcing.published == short_channel_id {
+            return;
+        }
         let signed = self.signed_announcement(environment);
         let update = channel_update(self, environment, policy, now_s, true);
         if let (Some(announcement), Some(update)) = (signed, update) {
+            self.volatile.announcing.published = short_channel_id;
             out.after(
                 self.store(),
                 Effect::AnnounceChannel {
@@ -157,16 +186,11 @@ impl Channel {
             && self.record.confirmations(best_height) >= ANNOUNCEMENT_DEPTH
     }
 
-    fn send_announcement_signatures(
-        &mut self,
-        environment: &Environment,
-        best_height: u32,
-        out: &mut Outbox,
-    ) {
-        let is_due = self.volatile.connection == Connection::Up
-            && !self.volatile.announcement_sent
-            && self.may_be_announced(best_height);
-        if !is_due {
+    /// Once a connection: until the peer's have come, and again when they come again (BOLT 7).
+    fn send_announcement_signatures(&mut self, environment: &Environment, out: &mut Outbox) {
+        let progress = self.volatile.announcing;
+        let is_wanted = self.record.funding.announcement.is_none() || progress.signatures_asked;
+        if !self.is_usable() || progress.signatures_sent || !is_wanted {
             return;
         }
         let Some(contents) = self.announcement(environment) else {
@@ -177,7 +201,7 @@ impl Channel {
         else {
             return;
         };
-        self.volatile.announcement_sent = true;
+        self.volatile.announcing.signatures_sent = true;
         let message = msgs::AnnouncementSignatures {
             channel_id: self.id(),
             short_channel_id: contents.short_channel_id,

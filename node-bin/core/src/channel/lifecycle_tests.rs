@@ -506,92 +506,120 @@ fn a_funding_that_pays_something_else_closes_the_channel() {
     assert!(matches!(seen, Err(ChannelError::Close(_))));
 }
 
-fn announcement_signatures(out: &mut Outbox) -> msgs::AnnouncementSignatures {
-    match only_message(out) {
-        Message::AnnouncementSignatures(signatures) => signatures,
-        other => panic!("{other:?}"),
+/// What this side publishes.
+fn published(effects: &[Ordered]) -> Vec<(msgs::ChannelAnnouncement, u8)> {
+    let announcement = |ordered: &Ordered| match &ordered.effect {
+        Effect::AnnounceChannel {
+            announcement,
+            update,
+        } => Some(((**announcement).clone(), update.contents.channel_flags)),
+        _ => None,
+    };
+    effects.iter().filter_map(announcement).collect()
+}
+
+impl Pair {
+    fn opener_announces(&mut self, height: u32) -> Vec<Ordered> {
+        let environment = &self.opener_environment;
+        self.opener
+            .continue_announcing(environment, &policy(), height, 1_000, &mut self.out)
+            .unwrap();
+        self.out.take()
+    }
+
+    fn acceptor_announces(&mut self, height: u32) -> Vec<Ordered> {
+        let environment = &self.acceptor_environment;
+        self.acceptor
+            .continue_announcing(environment, &policy(), height, 1_000, &mut self.out)
+            .unwrap();
+        self.out.take()
     }
 }
 
-#[test]
-fn both_sides_announce_the_same_channel_after_six_confirmations() {
-    let mut pair = opened().ready();
-    let depth = HEIGHT + 5;
-    for height in [depth - 1, depth, depth] {
-        pair.opener
-            .continue_announcing(&pair.opener_environment, height, &mut pair.out);
-    }
-    let by_opener = announcement_signatures(&mut pair.out);
-    let early = pair.acceptor.receive_announcement_signatures(
-        &pair.acceptor_environment,
-        &policy(),
-        depth - 1,
-        1_000,
-        &by_opener,
-        &mut pair.out,
-    );
-    assert!(matches!(early, Err(ChannelError::Ignore(_))));
-    pair.acceptor
-        .receive_announcement_signatures(
-            &pair.acceptor_environment,
-            &policy(),
-            depth,
-            1_000,
-            &by_opener,
-            &mut pair.out,
-        )
-        .unwrap();
-    let effects = pair.out.take();
-    let [Message::AnnouncementSignatures(by_acceptor)] = &messages(&effects)[..] else {
-        panic!("{effects:?}");
+fn signatures(effects: &[Ordered]) -> msgs::AnnouncementSignatures {
+    let is_signatures = |message: Message| match message {
+        Message::AnnouncementSignatures(signatures) => Some(signatures),
+        _ => None,
     };
+    messages(effects)
+        .into_iter()
+        .find_map(is_signatures)
+        .unwrap()
+}
+
+#[test]
+fn the_peer_hears_the_policy_once_a_connection_and_the_signatures_after_six_confirmations() {
+    let mut pair = opened().ready();
+    let sent = messages(&pair.opener_announces(HEIGHT + 4));
+    let [Message::ChannelUpdate(update)] = &sent[..] else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(
+        Some(update.contents.short_channel_id),
+        pair.opener.short_channel_id()
+    );
+    let sent = messages(&pair.opener_announces(HEIGHT + 5));
+    assert!(matches!(sent[..], [Message::AnnouncementSignatures(_)]));
+    assert!(pair.opener_announces(HEIGHT + 6).is_empty());
+    pair.opener.peer_down();
+    pair.opener.volatile.connection = Connection::Up;
+    assert_eq!(messages(&pair.opener_announces(HEIGHT + 6)).len(), 2);
+}
+
+#[test]
+fn both_sides_publish_the_same_announcement_once() {
+    let mut pair = opened().ready();
+    let by_opener = signatures(&pair.opener_announces(HEIGHT + 5));
+    pair.acceptor
+        .receive_announcement_signatures(&pair.acceptor_environment, &by_opener, &mut pair.out)
+        .unwrap();
+    assert!(published(&pair.acceptor_announces(HEIGHT + 4)).is_empty());
+    let effects = pair.acceptor_announces(HEIGHT + 5);
+    let by_acceptor = published(&effects);
     pair.opener
         .receive_announcement_signatures(
             &pair.opener_environment,
-            &policy(),
-            depth,
-            1_000,
-            by_acceptor,
+            &signatures(&effects),
             &mut pair.out,
         )
         .unwrap();
-    let announced = |effects: &[Ordered]| {
-        let announcement = |ordered: &Ordered| match &ordered.effect {
-            Effect::AnnounceChannel {
-                announcement,
-                update,
-            } => Some((announcement.clone(), update.contents.channel_flags)),
-            _ => None,
-        };
-        effects.iter().find_map(announcement).unwrap()
-    };
-    let (by_acceptor, acceptor_flags) = announced(&effects);
-    let (by_opener, opener_flags) = announced(&pair.out.take());
-    assert_eq!(by_acceptor, by_opener);
-    assert_ne!(acceptor_flags, opener_flags);
+    pair.out.take();
+    let by_opener = published(&pair.opener_announces(HEIGHT + 5));
+    assert_eq!(by_acceptor[0].0, by_opener[0].0);
+    assert_eq!(by_acceptor[0].1 ^ by_opener[0].1, 1);
     lightning::routing::gossip::verify_channel_announcement(
-        &by_opener,
+        &by_opener[0].0,
         &pair.opener_environment.secp,
     )
     .unwrap();
+    assert!(pair.opener_announces(HEIGHT + 6).is_empty());
+}
+
+#[test]
+fn a_peer_that_lost_the_signatures_gets_them_again() {
+    let mut pair = opened().ready();
+    let by_opener = signatures(&pair.opener_announces(HEIGHT + 5));
+    for _ in 0..2 {
+        pair.acceptor.peer_down();
+        pair.acceptor.volatile.connection = Connection::Up;
+        pair.acceptor
+            .receive_announcement_signatures(&pair.acceptor_environment, &by_opener, &mut pair.out)
+            .unwrap();
+        signatures(&pair.acceptor_announces(HEIGHT + 5));
+    }
 }
 
 #[test]
 fn an_announcement_with_a_wrong_signature_closes_the_channel() {
     let mut pair = opened().ready();
-    pair.opener
-        .continue_announcing(&pair.opener_environment, HEIGHT + 5, &mut pair.out);
-    let mut signatures = announcement_signatures(&mut pair.out);
-    signatures.bitcoin_signature = wrong_signature();
-    let wrong = pair.acceptor.receive_announcement_signatures(
+    let mut wrong = signatures(&pair.opener_announces(HEIGHT + 5));
+    wrong.bitcoin_signature = wrong_signature();
+    let refused = pair.acceptor.receive_announcement_signatures(
         &pair.acceptor_environment,
-        &policy(),
-        HEIGHT + 5,
-        1_000,
-        &signatures,
+        &wrong,
         &mut pair.out,
     );
-    assert!(matches!(wrong, Err(ChannelError::Close(_))));
+    assert!(matches!(refused, Err(ChannelError::Close(_))));
 }
 
 #[test]

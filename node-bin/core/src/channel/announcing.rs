@@ -43,7 +43,7 @@ pub fn channel_update(
         short_channel_id: channel.short_channel_id()?,
         timestamp: u32::try_from(now_s).unwrap_or(u32::MAX),
         message_flags: MUST_BE_ONE,
-        channel_flags: DIRECTION * u8::from(is_second) | DISABLED * u8::from(!enabled),
+        channel_flags: (DIRECTION * u8::from(is_second)) | (DISABLED * u8::from(!enabled)),
         cltv_expiry_delta: policy.cltv_expiry_delta,
         htlc_minimum_msat: limits.htlc_minimum_msat,
         htlc_maximum_msat: limits.max_htlc_value_in_flight_msat.min(capacity_msat),

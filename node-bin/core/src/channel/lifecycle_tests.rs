@@ -241,14 +241,14 @@ impl Pair {
         }
     }
 
-    fn to_acceptor(&mut self, offer: &msgs::ClosingSigned) -> Result<Vec<Ordered>, ChannelError> {
+    fn give_acceptor(&mut self, offer: &msgs::ClosingSigned) -> Result<Vec<Ordered>, ChannelError> {
         let environment = &self.acceptor_environment;
         self.acceptor
             .receive_closing_signed(environment, FEERATE, offer, &mut self.out)?;
         Ok(self.out.take())
     }
 
-    fn to_opener(&mut self, offer: &msgs::ClosingSigned) -> Result<Vec<Ordered>, ChannelError> {
+    fn give_opener(&mut self, offer: &msgs::ClosingSigned) -> Result<Vec<Ordered>, ChannelError> {
         let environment = &self.opener_environment;
         self.opener
             .receive_closing_signed(environment, FEERATE, offer, &mut self.out)?;
@@ -626,8 +626,8 @@ fn an_announcement_with_a_wrong_signature_closes_the_channel() {
 fn a_close_is_agreed_on_in_one_round() {
     let mut pair = opened().ready().shut_down();
     let offer = pair.first_offer();
-    let by_acceptor = pair.to_acceptor(&offer).unwrap();
-    let by_opener = pair.to_opener(&closing_signed(&by_acceptor)).unwrap();
+    let by_acceptor = pair.give_acceptor(&offer).unwrap();
+    let by_opener = pair.give_opener(&closing_signed(&by_acceptor)).unwrap();
     assert!(messages(&by_opener).is_empty());
     assert_eq!(broadcasts(&by_acceptor), broadcasts(&by_opener));
     let closing = broadcasts(&by_opener).remove(0);
@@ -657,15 +657,15 @@ fn a_close_is_agreed_on_in_one_round() {
 fn a_peer_that_missed_the_agreement_gets_it_again_after_a_reconnection() {
     let mut pair = opened().ready().shut_down();
     let offer = pair.first_offer();
-    pair.to_acceptor(&offer).unwrap();
+    pair.give_acceptor(&offer).unwrap();
     let record = pair.acceptor.record.clone();
     pair.opener.volatile.closing = Default::default();
     pair.acceptor.volatile.closing = Default::default();
     let offer = pair.first_offer();
-    let answer = pair.to_acceptor(&offer).unwrap();
+    let answer = pair.give_acceptor(&offer).unwrap();
     assert!(broadcasts(&answer).is_empty());
     assert_eq!(pair.acceptor.record, record);
-    let by_opener = pair.to_opener(&closing_signed(&answer)).unwrap();
+    let by_opener = pair.give_opener(&closing_signed(&answer)).unwrap();
     assert_eq!(broadcasts(&by_opener).len(), 1);
 }
 
@@ -687,7 +687,7 @@ fn an_opener_takes_the_fee_that_the_peer_picks_in_its_range() {
         signature: picked,
         fee_range: Some(range.clone()),
     };
-    let by_opener = pair.to_opener(&answer).unwrap();
+    let by_opener = pair.give_opener(&answer).unwrap();
     assert_eq!(
         closing_signed(&by_opener).fee_satoshis,
         range.min_fee_satoshis
@@ -705,22 +705,22 @@ fn closing_signed_is_refused_when_it_is_early_wrong_or_beyond_the_balance() {
         fee_range: None,
     };
     assert!(matches!(
-        pair.to_acceptor(&offer),
+        pair.give_acceptor(&offer),
         Err(ChannelError::Close(_))
     ));
     let mut pair = pair.shut_down();
     assert!(matches!(
-        pair.to_opener(&offer),
+        pair.give_opener(&offer),
         Err(ChannelError::Close(_))
     ));
     assert!(matches!(
-        pair.to_acceptor(&offer),
+        pair.give_acceptor(&offer),
         Err(ChannelError::Close(_))
     ));
     let mut beyond = pair.first_offer();
     beyond.fee_satoshis = u64::MAX;
     assert!(matches!(
-        pair.to_acceptor(&beyond),
+        pair.give_acceptor(&beyond),
         Err(ChannelError::Close(_))
     ));
 }

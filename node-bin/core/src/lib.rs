@@ -16,6 +16,7 @@ pub mod onion;
 pub mod payment;
 pub mod record;
 pub mod record_codec;
+pub mod sim;
 pub mod source;
 pub mod spec;
 pub mod update;

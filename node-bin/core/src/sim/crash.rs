@@ -7,6 +7,7 @@ use crate::node::Node;
 
 use super::disk::Durable;
 use super::judge;
+use super::node::surroundings;
 use super::world::World;
 
 /// What exactly is left when a node dies at a given moment.
@@ -126,6 +127,7 @@ impl World {
             dead.policy.clone(),
             stored,
             best_block,
+            surroundings(&mut self.dice),
         );
         match loaded {
             Ok((core, start, durable)) => {

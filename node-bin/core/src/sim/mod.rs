@@ -4,6 +4,7 @@
 //! Owns everything around the core that a real process and the rig would be. Never decides anything that
 //! the core decides.
 
+pub mod campaign;
 mod carry;
 pub mod chain;
 pub mod crash;

@@ -76,7 +76,8 @@ impl SimNode {
     }
 }
 
-fn surroundings(dice: &mut StdRng) -> Surroundings {
+/// Random bytes and the time.
+pub fn surroundings(dice: &mut StdRng) -> Surroundings {
     let mut entropy = [0; 32];
     dice.fill_bytes(&mut entropy);
     Surroundings {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitcoin::hashes::{Hash, sha256};
+use bitcoin::secp256k1::rand::{SeedableRng, rngs::StdRng};
 use bitcoin::{ScriptBuf, WPubkeyHash};
 
 use crate::engine::Engine;
@@ -14,7 +15,7 @@ use crate::node::{LoadError, Node, Policy, Stored};
 use super::chain::Chain;
 use super::disk::Disk;
 use super::names::Names;
-use super::node::SimNode;
+use super::node::{SimNode, surroundings};
 use super::user::User;
 use super::world::World;
 
@@ -141,6 +142,7 @@ fn node(name: char, seed: u64) -> Result<SimNode, SetupError> {
         POLICY,
         Stored::default(),
         Chain::base(),
+        surroundings(&mut StdRng::seed_from_u64(seed)),
     )?;
     Ok(SimNode {
         name,

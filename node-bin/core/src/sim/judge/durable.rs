@@ -9,7 +9,7 @@ use lightning::ln::types::ChannelId;
 use crate::effect::UserEvent;
 use crate::event::{EventKey, MonitorEvent};
 use crate::payment::PartState;
-use crate::record::ChannelRecord;
+use crate::record::{self, ChannelRecord};
 use crate::sim::disk::Durable;
 use crate::sim::user::User;
 use crate::sim::world::{Resolution, World};
@@ -50,7 +50,7 @@ pub fn landed(
         }
     }
     let channel_id = after.parameters.channel_id;
-    for (htlc_id, resolution) in removals(after) {
+    for (htlc_id, resolution) in signed_removals(after) {
         let id = InboundHtlcId {
             channel_id,
             htlc_id,
@@ -152,7 +152,7 @@ fn gaps(
         let has_accept = record.events.iter().any(|pending| {
             matches!(&pending.event, MonitorEvent::HtlcAccepted { add } if add.htlc_id == *htlc_id)
         });
-        let is_resolved = htlc.preimage.is_some() || htlc.removed_by.is_some();
+        let is_resolved = htlc.resolution.is_some();
         if htlc.committed && !has_accept && !is_resolved && !sources.names(&id) {
             found.push(format!("nothing will ever resolve inbound HTLC {htlc_id}"));
         }
@@ -184,7 +184,7 @@ fn early_fails(
 /// Invariant 5: nothing is both claimed and failed.
 fn contradictions(record: &ChannelRecord, found: &mut Vec<String>) {
     for (htlc_id, resolution) in removals(record) {
-        let preimage = record.inbound.get(&htlc_id).and_then(|htlc| htlc.preimage);
+        let preimage = record.inbound.get(&htlc_id).and_then(|htlc| htlc.preimage());
         if resolution == Resolution::Failed && preimage.is_some() {
             found.push(format!(
                 "inbound HTLC {htlc_id} is failed though its preimage is known"
@@ -224,8 +224,20 @@ fn lost_preimages(record: &ChannelRecord, durable: &Durable, found: &mut Vec<Str
     }
 }
 
-/// The removals of inbound HTLCs that this record holds as signed.
+/// How inbound HTLCs of this record are resolved: decided or signed.
 fn removals(record: &ChannelRecord) -> impl Iterator<Item = (u64, Resolution)> {
+    let decided = record.inbound.iter().filter_map(|(htlc_id, htlc)| {
+        let resolution = match htlc.resolution.as_ref()? {
+            record::Resolution::Claimed { .. } => Resolution::Claimed,
+            record::Resolution::Rejected { .. } => Resolution::Failed,
+        };
+        Some((*htlc_id, resolution))
+    });
+    decided.chain(signed_removals(record))
+}
+
+/// The removals of inbound HTLCs that this record holds as signed.
+fn signed_removals(record: &ChannelRecord) -> impl Iterator<Item = (u64, Resolution)> {
     let changes = &record.holder_changes;
     let all = changes.signed.iter().chain(&changes.acked);
     all.filter_map(|change| match change {
@@ -242,16 +254,17 @@ fn has_preimage_or_is_gone(durable: &Durable, id: InboundHtlcId) -> bool {
         return true;
     };
     let htlc = record.inbound.get(&id.htlc_id);
-    htlc.is_none_or(|htlc| htlc.preimage.is_some())
+    htlc.is_none_or(|htlc| htlc.preimage().is_some())
 }
 
-/// Its removal is durable, or its channel is closed.
-fn is_removed(durable: &Durable, id: InboundHtlcId) -> bool {
+/// What is to become of it is durable on its own record (where a crash cannot part it from its HTLC), or its
+/// channel is closed.
+fn is_decided(durable: &Durable, id: InboundHtlcId) -> bool {
     let Some(record) = durable.channels.get(&id.channel_id) else {
         return true;
     };
     let htlc = record.inbound.get(&id.htlc_id);
-    record.closure.is_some() || htlc.is_none_or(|htlc| htlc.removed_by.is_some())
+    record.closure.is_some() || htlc.is_none_or(|htlc| htlc.resolution.is_some())
 }
 
 /// Invariant 6: what an acknowledgement rests on, once the event is gone from `after`. `None`: it is there.
@@ -268,8 +281,7 @@ pub fn acknowledged(
                 htlc_id: add.htlc_id,
             };
             let htlc = after.inbound.get(&add.htlc_id);
-            let is_resolved =
-                htlc.is_none_or(|htlc| htlc.preimage.is_some() || htlc.removed_by.is_some());
+            let is_resolved = htlc.is_none_or(|htlc| htlc.resolution.is_some());
             (!is_resolved && !Sources::of(durable).names(&id))
                 .then(|| format!("inbound HTLC {} is nowhere else", add.htlc_id))
         }
@@ -308,7 +320,7 @@ fn resolved(
     match source {
         HtlcSource::Forward { parts } => {
             let all = parts.iter().all(|part| {
-                is_removed(durable, part.id)
+                is_decided(durable, part.id)
                     && (!claimed || has_preimage_or_is_gone(durable, part.id))
             });
             (!all).then(|| {

@@ -71,7 +71,6 @@ fn of_one_side(title: &str, channel: &Channel, found: &mut Vec<String>) {
         ),
         ("HTLCs in commitments", record.holder.spec.htlcs.len()),
         ("unsigned proposals", volatile.proposed.len()),
-        ("waiting rejections", volatile.rejections.len()),
         ("waiting adds", volatile.adds.len()),
     ];
     if record.closure.is_some() {

@@ -104,7 +104,7 @@ fn without_prerequisite(
         },
         Message::UpdateFulfillHtlc(m) => {
             let htlc = record.inbound.get(&m.htlc_id);
-            let known = htlc.is_none_or(|htlc| htlc.preimage == Some(m.payment_preimage));
+            let known = htlc.is_none_or(|htlc| htlc.preimage() == Some(m.payment_preimage));
             (!known).then(|| "not durable: the preimage".to_owned())
         }
         Message::UpdateFailHtlc(m) => fail_unsigned(record, m.htlc_id),

@@ -19,6 +19,7 @@ pub mod announcing;
 mod applying;
 mod applying_lifecycle;
 pub mod closing;
+mod confirming;
 mod forcing;
 pub mod opening;
 mod operating;

@@ -5,7 +5,6 @@ use lightning::ln::msgs;
 use lightning::ln::types::ChannelId;
 
 use crate::channel::{ChannelError, Outbox};
-use crate::effect::Effect;
 use crate::message::Message;
 use crate::record::Closure;
 use crate::wire;
@@ -163,10 +162,9 @@ impl Node {
         for payment_id in waiting {
             self.drive_payment(payment_id, out);
         }
+        if let Some(channel) = self.channels.get(&channel_id) {
+            channel.send_shutdown(out);
+        }
         self.resume_lifecycle(channel_id, out)
-    }
-
-    pub(super) fn disconnect(&self, peer: PublicKey, out: &mut Outbox) {
-        out.now(Effect::Disconnect { peer });
     }
 }

@@ -130,6 +130,9 @@ impl Engine {
             progress.issued = progress.issued.max(write.sequence);
             return Some(effect);
         }
+        if self.is_too_late(&effect) {
+            return None;
+        }
         let Some(store) = waits_for else {
             return Some(effect);
         };
@@ -139,6 +142,16 @@ impl Engine {
         }
         progress.held.push_back((progress.issued, effect));
         None
+    }
+
+    /// Whether this is a message for a connection that is gone already, though the core has not heard of
+    /// it: sent now, it would reach the peer on the next connection.
+    fn is_too_late(&self, effect: &Effect) -> bool {
+        let Effect::Send { peer: to, .. } = effect else {
+            return false;
+        };
+        let mut inbox = self.inbox.iter();
+        inbox.any(|input| matches!(input, Input::PeerDown { peer } if peer == to))
     }
 
     fn forget_sends(&mut self, forget: &dyn Fn(&Effect) -> bool) {
@@ -168,6 +181,7 @@ mod tests {
     use super::*;
     use crate::effect::{Content, Write};
     use crate::keys::Environment;
+    use crate::message::Message;
     use crate::node::{BestBlock, Policy, Stored};
     use crate::update::{EntryContent, LogEntry};
 
@@ -241,6 +255,34 @@ mod tests {
         engine.persisted(STORE, 2);
         assert_eq!(drain(&mut engine), [2]);
         assert!(engine.is_quiet());
+    }
+
+    #[test]
+    fn an_answer_to_a_message_from_a_connection_that_is_gone_does_not_go_out_on_the_next() {
+        let mut engine = engine(Vec::new());
+        let key = bitcoin::secp256k1::SecretKey::from_slice(&[3; 32]);
+        let Ok(peer) = key.map(|key| key.public_key(&engine.node.environment.secp)) else {
+            unreachable!("the key is valid");
+        };
+        let channel_id = ChannelId([2; 32]);
+        let shutdown = Message::Shutdown(lightning::ln::msgs::Shutdown {
+            channel_id,
+            scriptpubkey: ScriptBuf::new(),
+        });
+        engine.input(Input::PeerUp { peer });
+        // About a channel that does not exist: answered with an error, if at all.
+        engine.input(Input::Message {
+            peer,
+            message: shutdown.clone(),
+        });
+        engine.input(Input::PeerDown { peer });
+        engine.input(Input::PeerUp { peer });
+        assert_eq!(drain(&mut engine), []);
+        engine.input(Input::Message {
+            peer,
+            message: shutdown,
+        });
+        assert_eq!(drain(&mut engine), [0]);
     }
 
     #[test]

@@ -277,7 +277,7 @@ mod tests {
         });
         engine.input(Input::PeerDown { peer });
         engine.input(Input::PeerUp { peer });
-        assert_eq!(drain(&mut engine), []);
+        assert_eq!(drain(&mut engine), Vec::<u64>::new());
         engine.input(Input::Message {
             peer,
             message: shutdown,

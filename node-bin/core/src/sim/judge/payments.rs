@@ -147,12 +147,12 @@ fn forwards(world: &World, payment: &PlannedPayment) -> usize {
                 continue;
             };
             let wanted_msat = amounts_msat[0] - amounts_msat[1];
-            let inbound_ids = world.channels_between(via, from);
-            let outbound_ids = world.channels_between(via, to);
+            let from_channel = world.flow.channel(from, via);
+            let to_channel = world.flow.channel(via, to);
             let heard = world.nodes[via].user.handled().any(|event| {
                 matches!(event, UserEvent::PaymentForwarded { inbound, outbound, fee_msat, .. }
-                    if inbound_ids.contains(inbound)
-                        && outbound_ids.contains(outbound)
+                    if from_channel == Some(*inbound)
+                        && to_channel == Some(*outbound)
                         && *fee_msat == wanted_msat)
             });
             told += usize::from(heard);

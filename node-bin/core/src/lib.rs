@@ -17,6 +17,7 @@ pub mod onion;
 pub mod payment;
 pub mod record;
 pub mod record_codec;
+pub mod sim;
 pub mod source;
 pub mod spec;
 pub mod update;

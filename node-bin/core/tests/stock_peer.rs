@@ -38,6 +38,10 @@ struct World {
     told: Vec<UserEvent>,
     broadcasts: Vec<Transaction>,
     announced: Vec<lightning::ln::msgs::ChannelAnnouncement>,
+    /// Messages that still arrive before the connection is cut.
+    until_cut: Option<u32>,
+    is_cut: bool,
+    complaints_allowed: bool,
 }
 
 impl World {
@@ -76,6 +80,9 @@ impl World {
             told: Vec::new(),
             broadcasts: Vec::new(),
             announced: Vec::new(),
+            until_cut: None,
+            is_cut: false,
+            complaints_allowed: false,
         };
         world.connect();
         world
@@ -104,8 +111,16 @@ impl World {
             busy |= self.stock.handle_events();
             for message in self.stock.messages() {
                 busy = true;
-                let peer = self.stock.node_id;
-                self.engine.input(Input::Message { peer, message });
+                if self.arrives() {
+                    let peer = self.stock.node_id;
+                    self.engine.input(Input::Message { peer, message });
+                    self.run_engine();
+                }
+            }
+            if self.is_cut {
+                self.is_cut = false;
+                self.reconnect();
+                busy = true;
             }
             if !busy {
                 return;
@@ -113,6 +128,19 @@ impl World {
             self.steps += 1;
             assert!(self.steps < 10_000, "the nodes never come to rest");
         }
+    }
+
+    /// Whether the next message arrives; none does from the cut to the next connection.
+    fn arrives(&mut self) -> bool {
+        match &mut self.until_cut {
+            Some(0) => {
+                self.until_cut = None;
+                self.is_cut = true;
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        !self.is_cut
     }
 
     fn run_engine(&mut self) -> bool {
@@ -130,10 +158,14 @@ impl World {
             match effect {
                 Effect::Persist(write) => self.engine.persisted(write.store, write.sequence),
                 Effect::Send { message, .. } => {
-                    if let Message::Error(error) = &message {
+                    if let Message::Error(error) = &message
+                        && !self.complaints_allowed
+                    {
                         panic!("our node fails a channel: {}", error.data);
                     }
-                    self.stock.receive(self.environment.node_id(), message);
+                    if self.arrives() {
+                        self.stock.receive(self.environment.node_id(), message);
+                    }
                 }
                 Effect::Broadcast { transactions, .. } => self.broadcasts.extend(transactions),
                 Effect::Tell { id, event } => {
@@ -386,6 +418,100 @@ fn a_channel_survives_reconnections_at_every_stage_after_its_funding() {
         world.command(Command::Close { channel_id: id });
         world.assert_closed_by_agreement(id);
     }
+}
+
+/// Cuts the connection before every single message of this act, one world a cut; returns the cuts.
+fn cut_everywhere(by_stock: bool, act: fn(&mut World)) -> u32 {
+    for cut in 0.. {
+        let mut world = World::new();
+        if by_stock {
+            world.open_from_stock(300_000_000);
+        } else {
+            world.open_from_unified(300_000_000);
+        }
+        world.until_cut = Some(cut);
+        act(&mut world);
+        if world.until_cut.take().is_some() {
+            return cut;
+        }
+        world.usable_channel();
+        world.pay_unified(1_000_000, 51);
+        world.pay_stock(1_000_000, 52);
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_payment_survives_a_cut_before_any_message() {
+    for by_stock in [false, true] {
+        let cuts = cut_everywhere(by_stock, |world| world.pay_stock(5_000_000, 41));
+        assert!(cuts > 8, "{cuts}");
+        let cuts = cut_everywhere(by_stock, |world| world.pay_unified(6_000_000, 42));
+        assert!(cuts > 8, "{cuts}");
+    }
+}
+
+impl World {
+    /// Closes the channel with the connection cut before one message; whether there was that message,
+    /// and whether the unified node knows of the agreement.
+    fn close_with_cut(by_stock: bool, closes_unified: bool, cut: u32) -> (bool, bool) {
+        let mut world = World::new();
+        let id = if by_stock {
+            world.open_from_stock(300_000_000)
+        } else {
+            world.open_from_unified(300_000_000)
+        };
+        world.complaints_allowed = true;
+        world.until_cut = Some(cut);
+        if closes_unified {
+            world.command(Command::Close { channel_id: id });
+        } else {
+            let ours = world.environment.node_id();
+            world.stock.manager.close_channel(&id, &ours).unwrap();
+            world.run();
+        }
+        assert!(world.stock.manager.list_channels().is_empty());
+        assert_eq!(world.stock.broadcasts.0.lock().unwrap().len(), 1);
+        let closure = &world.engine.node.channels[&id].record.closure;
+        let is_agreed = matches!(closure, Some(Closure::Cooperative { .. }));
+        assert!(is_agreed || closure.is_some());
+        (world.until_cut.is_none(), is_agreed)
+    }
+}
+
+/// The one message that may not be lost is the acceptor's last signature, if the acceptor is stock: it
+/// has forgotten the channel then, and says so. The closing transaction is published all the same.
+#[test]
+fn a_close_survives_a_cut_before_any_message() {
+    for (by_stock, closes_unified) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut not_agreed = 0;
+        let mut cuts = 0;
+        loop {
+            let (was_cut, is_agreed) = World::close_with_cut(by_stock, closes_unified, cuts);
+            not_agreed += u32::from(!is_agreed);
+            if !was_cut {
+                break;
+            }
+            cuts += 1;
+        }
+        assert!(cuts >= 4, "{cuts}");
+        assert_eq!(not_agreed, u32::from(!by_stock));
+    }
+}
+
+#[test]
+fn a_new_fee_rate_is_agreed_on() {
+    let mut world = World::new();
+    let id = world.open_from_unified(300_000_000);
+    world.command(Command::FeeRate { sat_per_kw: 2_500 });
+    world.engine.input(Input::Tick);
+    world.run();
+    world.pay_stock(5_000_000, 31);
+    let spec = &world.engine.node.channels[&id].record.holder.spec;
+    assert_eq!(spec.feerate_per_kw, 2_500);
+    assert_eq!(world.stock.complaints, Vec::<String>::new());
+    world.command(Command::Close { channel_id: id });
+    world.assert_closed_by_agreement(id);
 }
 
 #[test]

@@ -28,7 +28,7 @@ use lightning::onion_message::messenger::{Destination, MessageRouter, OnionMessa
 use lightning::routing::router::{InFlightHtlcs, Route, RouteParameters, Router};
 use lightning::sign::{InMemorySigner, KeysManager, NodeSigner, ReceiveAuthKey, Recipient};
 use lightning::util::config::UserConfig;
-use lightning::util::logger::{Level, Logger, Record};
+use lightning::util::logger::{Logger, Record};
 use lightning::util::persist::MonitorName;
 use node_core::features::init_features;
 use node_core::message::Message;
@@ -36,11 +36,7 @@ use node_core::message::Message;
 pub struct Quiet;
 
 impl Logger for Quiet {
-    fn log(&self, record: Record) {
-        if record.level >= Level::Warn {
-            println!("stock: {} {}", record.level, record.args);
-        }
-    }
+    fn log(&self, _: Record) {}
 }
 
 pub struct Fees;

@@ -19,3 +19,4 @@ pub mod record_codec;
 pub mod source;
 pub mod spec;
 pub mod update;
+pub mod wire;

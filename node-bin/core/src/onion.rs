@@ -1,12 +1,19 @@
 //! Onions (BOLT 4): peeled, built, and wrapped failures. Borrowed from `lightning` where it exports them.
 
-use bitcoin::secp256k1::SecretKey;
-use lightning::types::payment::{PaymentHash, PaymentPreimage, PaymentSecret};
+use lightning::types::payment::{PaymentPreimage, PaymentSecret};
 
-use crate::keys::Environment;
-use crate::payment::PaymentRecord;
-use crate::source::PathHop;
-use crate::spec::HtlcAdd;
+mod building;
+mod failure;
+mod payment_secret;
+mod peeling;
+
+#[cfg(test)]
+mod testing;
+
+pub use building::{BuildError, BuiltOnion, build};
+pub use failure::{DecodedFailure, decode_failure, wrap_own_failure, wrap_relayed_failure};
+pub use payment_secret::{make_payment_secret, read_payment_secret};
+pub use peeling::peel;
 
 /// BOLT 4 failure codes that this node uses.
 #[allow(missing_docs)] // BOLT 4's names
@@ -16,6 +23,12 @@ pub mod code {
     pub const NODE: u16 = 0x2000;
     pub const UPDATE: u16 = 0x1000;
     pub const TEMPORARY_NODE_FAILURE: u16 = NODE | 2;
+    pub const PERMANENT_NODE_FAILURE: u16 = PERM | NODE | 2;
+    pub const REQUIRED_NODE_FEATURE_MISSING: u16 = PERM | NODE | 3;
+    pub const INVALID_ONION_VERSION: u16 = BADONION | PERM | 4;
+    pub const INVALID_ONION_HMAC: u16 = BADONION | PERM | 5;
+    pub const INVALID_ONION_KEY: u16 = BADONION | PERM | 6;
+    pub const INVALID_ONION_BLINDING: u16 = BADONION | PERM | 24;
     pub const INVALID_ONION_PAYLOAD: u16 = PERM | 22;
     pub const TEMPORARY_CHANNEL_FAILURE: u16 = UPDATE | 7;
     pub const PERMANENT_CHANNEL_FAILURE: u16 = PERM | 8;
@@ -90,84 +103,22 @@ pub enum Peeled {
     },
 }
 
-/// Peels one layer. Checks nothing that depends on the height or on this node's policy.
-pub fn peel(_environment: &Environment, _add: &HtlcAdd) -> Peeled {
-    unimplemented!()
-}
+impl OwnFailure {
+    /// `incorrect_or_unknown_payment_details` for an HTLC of this amount, at this height.
+    pub fn incorrect_payment_details(amount_msat: u64, height: u32) -> OwnFailure {
+        let mut data = amount_msat.to_be_bytes().to_vec();
+        data.extend_from_slice(&height.to_be_bytes());
+        OwnFailure {
+            code: code::INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS,
+            data,
+        }
+    }
 
-/// Wraps a failure of this node's own for the sender.
-pub fn wrap_own_failure(_shared_secret: &[u8; 32], _failure: &OwnFailure) -> Vec<u8> {
-    unimplemented!()
-}
-
-/// Wraps a failure that came from downstream once more.
-pub fn wrap_relayed_failure(_shared_secret: &[u8; 32], _reason: Vec<u8>) -> Vec<u8> {
-    unimplemented!()
-}
-
-/// An onion for a part of an own payment, and what its first hop has to get and when it expires.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuiltOnion {
-    /// On the wire's form.
-    pub onion: Vec<u8>,
-    /// For the first hop, in millisatoshis.
-    pub amount_msat: u64,
-    /// Of the first HTLC.
-    pub cltv_expiry: u32,
-}
-
-/// Builds the onion of a part. `total_msat` in the onion is the payment's amount.
-pub fn build(
-    _environment: &Environment,
-    _payment: &PaymentRecord,
-    _session_key: &SecretKey,
-    _path: &[PathHop],
-    _height: u32,
-) -> Result<BuiltOnion, String> {
-    unimplemented!()
-}
-
-/// What a failure onion told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodedFailure {
-    /// The hop that failed it, counted from 0 for the first hop; `None`: nobody on the path can have
-    /// made this onion.
-    pub hop: Option<usize>,
-    /// BOLT 4's code, if it could be read.
-    pub code: Option<u16>,
-    /// The channel to avoid in a retry.
-    pub failed_channel: Option<u64>,
-    /// Trying again makes no sense: the payee itself refused for good.
-    pub is_permanent: bool,
-}
-
-/// Decodes a failure onion of an own part.
-pub fn decode_failure(
-    _environment: &Environment,
-    _session_key: &SecretKey,
-    _path: &[PathHop],
-    _reason: &[u8],
-) -> DecodedFailure {
-    unimplemented!()
-}
-
-/// A stateless payment secret: says to this node alone, later, for which hash, what least amount and
-/// until when it was given out.
-pub fn make_payment_secret(
-    _environment: &Environment,
-    _payment_hash: &PaymentHash,
-    _least_amount_msat: u64,
-    _expires_at_s: u64,
-) -> PaymentSecret {
-    unimplemented!()
-}
-
-/// What a payment secret of this node's says: the least amount in millisatoshis, and the second since
-/// 1970 at which it expires. `None`: this node never gave it out for this hash.
-pub fn read_payment_secret(
-    _environment: &Environment,
-    _payment_hash: &PaymentHash,
-    _secret: &PaymentSecret,
-) -> Option<(u64, u64)> {
-    unimplemented!()
+    /// A failure with UPDATE set and no `channel_update`: BOLT 4's fields of the code, then a length
+    /// of 0. (Without the length a sender blames the node instead of the channel.)
+    pub fn update(code: u16, fields: &[u8]) -> OwnFailure {
+        let mut data = fields.to_vec();
+        data.extend_from_slice(&0u16.to_be_bytes());
+        OwnFailure { code, data }
+    }
 }

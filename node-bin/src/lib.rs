@@ -3,3 +3,4 @@
 pub mod api;
 pub(crate) mod shared;
 pub mod stock;
+pub mod unified;

@@ -82,6 +82,12 @@ impl ChainSync {
         }
     }
 
+    /// The tip of bitcoind's chain now.
+    pub fn tip(&self) -> Result<BestBlock, SyncError> {
+        let height = self.bitcoind.height()?;
+        Ok(BestBlock::new(self.bitcoind.hash(height)?, height))
+    }
+
     fn role(&self, height: u32) -> String {
         format!("+{}", i64::from(height) - i64::from(self.base.height))
     }

@@ -37,7 +37,6 @@ impl Stage {
     }
 }
 
-
 /// Files under one folder.
 pub struct FileStore {
     folder: PathBuf,

@@ -88,11 +88,7 @@ mod tests {
     fn a_synchronous_write_is_done_at_once() {
         let mut writes = Writes::new(Persistence::Sync);
         assert!(writes.want(write(1, 1)).is_some());
-        assert!(
-            writes
-                .next(&mut Dice::new([7; 32], 0, "writes"))
-                .is_none()
-        );
+        assert!(writes.next(&mut Dice::new([7; 32], 0, "writes")).is_none());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod commitment;
 pub mod effect;
 pub mod engine;
 pub mod event;
+pub mod features;
 pub mod input;
 pub mod keys;
 pub mod message;

@@ -15,7 +15,9 @@ use super::applying_lifecycle::apply_lifecycle;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// An entry is missing, or came twice.
-    #[error("entry {found} follows entry {last}: the log has a gap; a file of the store is missing")]
+    #[error(
+        "entry {found} follows entry {last}: the log has a gap; a file of the store is missing"
+    )]
     Gap {
         /// The record's.
         last: u64,
@@ -162,7 +164,10 @@ impl ChannelRecord {
         if number != self.holder.number + 1 {
             return Err(ApplyError::Step("not the holder's next commitment"));
         }
-        let spec = self.holder.spec.after(&self.holder_changes.acked, changes)?;
+        let spec = self
+            .holder
+            .spec
+            .after(&self.holder_changes.acked, changes)?;
         for change in changes {
             if let Change::Add(add) = change {
                 if add.htlc_id != self.next_counterparty_htlc_id {
@@ -267,7 +272,9 @@ impl ChannelRecord {
         next_point: bitcoin::secp256k1::PublicKey,
     ) -> Result<(), ApplyError> {
         if number != self.counterparty.number {
-            return Err(ApplyError::Step("not the counterparty's commitment to revoke"));
+            return Err(ApplyError::Step(
+                "not the counterparty's commitment to revoke",
+            ));
         }
         let next = self
             .next_counterparty

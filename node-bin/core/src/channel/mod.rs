@@ -19,13 +19,15 @@ pub mod announcing;
 mod applying;
 mod applying_lifecycle;
 pub mod closing;
+mod confirming;
+mod forcing;
 pub mod opening;
 mod operating;
 mod reestablishing;
 
 pub use applying::ApplyError;
-pub(crate) use operating::Unable;
 pub use operating::LEAST_FEERATE_PER_KW;
+pub(crate) use operating::Unable;
 
 /// Log entries after which the whole record is written instead of one more.
 const ENTRIES_PER_SNAPSHOT: u64 = 8;

@@ -61,7 +61,9 @@ impl Channel {
 
     pub(super) fn expect_usable(&self) -> Result<(), ChannelError> {
         if self.volatile.connection != Connection::Up {
-            return Err(ChannelError::Ignore("it came before channel_reestablish".into()));
+            return Err(ChannelError::Ignore(
+                "it came before channel_reestablish".into(),
+            ));
         }
         if !self.is_ready() {
             return Err(broken("an update before channel_ready"));
@@ -79,7 +81,10 @@ impl Channel {
     }
 
     /// BOLT 2's receiver checks of `update_add_htlc`.
-    pub(crate) fn receive_add(&mut self, message: &msgs::UpdateAddHTLC) -> Result<(), ChannelError> {
+    pub(crate) fn receive_add(
+        &mut self,
+        message: &msgs::UpdateAddHTLC,
+    ) -> Result<(), ChannelError> {
         self.expect_usable()?;
         if self.record.shutdown.counterparty.is_some() {
             return Err(broken("update_add_htlc after shutdown"));
@@ -87,11 +92,17 @@ impl Channel {
         let added = |change: &&Change| matches!(change, Change::Add(_));
         let pending = self.volatile.proposed.iter().filter(added).count() as u64;
         if message.htlc_id != self.record.next_counterparty_htlc_id + pending {
-            return Err(broken(format!("htlc_id {} is not the next", message.htlc_id)));
+            return Err(broken(format!(
+                "htlc_id {} is not the next",
+                message.htlc_id
+            )));
         }
         let limits = &self.record.parameters.holder_limits;
         if message.amount_msat == 0 || message.amount_msat < limits.htlc_minimum_msat {
-            return Err(broken(format!("an HTLC of {} msat is below the minimum", message.amount_msat)));
+            return Err(broken(format!(
+                "an HTLC of {} msat is below the minimum",
+                message.amount_msat
+            )));
         }
         if message.cltv_expiry >= CLTV_EXPIRY_LIMIT {
             return Err(broken("an expiry that is not a height"));
@@ -122,7 +133,9 @@ impl Channel {
             1_000 * commitment::fee_and_anchors_sat(&self.record.parameters, &spec, Side::Holder)
         };
         if spec.counterparty_msat < fee_msat + 1_000 * limits.reserve_sat {
-            return Err(broken("an HTLC that its sender cannot pay for beside reserve and fees"));
+            return Err(broken(
+                "an HTLC that its sender cannot pay for beside reserve and fees",
+            ));
         }
         self.volatile.proposed = proposed;
         Ok(())
@@ -158,7 +171,9 @@ impl Channel {
             return Err(broken(format!("a wrong preimage for HTLC {htlc_id}")));
         }
         let is_news = known.preimage.is_none();
-        self.volatile.proposed.push(Change::Fulfill { htlc_id, preimage });
+        self.volatile
+            .proposed
+            .push(Change::Fulfill { htlc_id, preimage });
         if is_news {
             self.commit(vec![UpdateStep::FulfillHtlc { htlc_id, preimage }], out)?;
         }
@@ -166,9 +181,15 @@ impl Channel {
     }
 
     /// Nothing is told before the removal is irrevocable: until then the counterparty may still claim.
-    pub(crate) fn receive_fail(&mut self, htlc_id: u64, reason: Vec<u8>) -> Result<(), ChannelError> {
+    pub(crate) fn receive_fail(
+        &mut self,
+        htlc_id: u64,
+        reason: Vec<u8>,
+    ) -> Result<(), ChannelError> {
         self.removable(htlc_id)?;
-        self.volatile.proposed.push(Change::Fail { htlc_id, reason });
+        self.volatile
+            .proposed
+            .push(Change::Fail { htlc_id, reason });
         Ok(())
     }
 
@@ -464,7 +485,8 @@ impl Channel {
         } else {
             let their_reserve_msat = 1_000 * parameters.holder_limits.reserve_sat;
             next.holder_msat >= reserve_msat
-                && next.counterparty_msat >= their_reserve_msat + fee_msat(&next, Side::Counterparty)
+                && next.counterparty_msat
+                    >= their_reserve_msat + fee_msat(&next, Side::Counterparty)
         };
         if fits { Ok(()) } else { Err(Unable::NoRoom) }
     }

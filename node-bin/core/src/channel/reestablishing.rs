@@ -23,7 +23,12 @@ impl Channel {
             .counterparty
             .number
             .checked_sub(1)
-            .and_then(|number| self.record.counterparty_secrets.0.get_secret(index_of(number)));
+            .and_then(|number| {
+                self.record
+                    .counterparty_secrets
+                    .0
+                    .get_secret(index_of(number))
+            });
         let keys = environment.channel_keys(&self.record.parameters.keys_id);
         let message = msgs::ChannelReestablish {
             channel_id: self.id(),
@@ -119,7 +124,10 @@ impl Channel {
     }
 
     /// Whether the counterparty missed the holder's last `commitment_signed`.
-    fn compare_commitments(&self, message: &msgs::ChannelReestablish) -> Result<bool, ChannelError> {
+    fn compare_commitments(
+        &self,
+        message: &msgs::ChannelReestablish,
+    ) -> Result<bool, ChannelError> {
         let next = message.next_local_commitment_number;
         let signed = self.record.next_counterparty.is_some();
         let last = self.record.counterparty.number + u64::from(signed);

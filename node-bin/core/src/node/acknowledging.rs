@@ -69,11 +69,12 @@ impl Node {
                         } => self.is_failure_known(payment_id, *part),
                     }
             }
-            MonitorEvent::InboundMppClaimPersisted { claim, .. } => self
-                .claims
-                .get(&claim.payment_hash)
-                .is_some_and(|known| known.state == ClaimState::Handled)
-                && claim.parts.iter().all(|part| self.is_claimed_part(*part)),
+            MonitorEvent::InboundMppClaimPersisted { claim, .. } => {
+                self.claims
+                    .get(&claim.payment_hash)
+                    .is_some_and(|known| known.state == ClaimState::Handled)
+                    && claim.parts.iter().all(|part| self.is_claimed_part(*part))
+            }
             MonitorEvent::HolderForceClosed { .. } => channel.volatile.closure_told,
             MonitorEvent::CommitmentTxConfirmed => channel.volatile.surfaced.contains(&key),
         }
@@ -86,10 +87,18 @@ impl Node {
             htlc_id,
         };
         let in_claim = |parts: &[InboundHtlcId]| parts.contains(&inbound);
-        if self.claims.values().any(|claim| in_claim(&claim.claim.parts)) {
+        if self
+            .claims
+            .values()
+            .any(|claim| in_claim(&claim.claim.parts))
+        {
             return false;
         }
         if channel.is_resolution_durable(htlc_id) {
+            return true;
+        }
+        // Nothing is paid on for an HTLC of a closed channel: the chain resolves it.
+        if channel.record.closure.is_some() && channel.is_durable() && !self.is_source(inbound) {
             return true;
         }
         self.channels.values().any(|other| {

@@ -109,7 +109,11 @@ impl Node {
         }
     }
 
-    fn force_close(&mut self, channel_id: ChannelId, out: &mut Outbox) -> Result<Done, CommandError> {
+    fn force_close(
+        &mut self,
+        channel_id: ChannelId,
+        out: &mut Outbox,
+    ) -> Result<Done, CommandError> {
         let Some(channel) = self.channels.get_mut(&channel_id) else {
             return Err(CommandError::NotFound("no such channel".into()));
         };

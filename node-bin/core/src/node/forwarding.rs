@@ -44,7 +44,13 @@ impl Node {
                     cltv_expiry,
                 };
                 if let Err(failure) = self.forward(inbound, add, forward) {
-                    self.reject_with(inbound, &shared_secret, &failure, "cannot be forwarded", out);
+                    self.reject_with(
+                        inbound,
+                        &shared_secret,
+                        &failure,
+                        "cannot be forwarded",
+                        out,
+                    );
                 }
             }
             Peeled::Receive {
@@ -86,7 +92,13 @@ impl Node {
             Peeled::Refused {
                 shared_secret,
                 failure,
-            } => self.reject_with(inbound, &shared_secret, &failure, "asks for what cannot be", out),
+            } => self.reject_with(
+                inbound,
+                &shared_secret,
+                &failure,
+                "asks for what cannot be",
+                out,
+            ),
         }
     }
 
@@ -165,26 +177,35 @@ impl Node {
         if add.cltv_expiry > height + MOST_BLOCKS_TO_EXPIRY {
             return Err(OwnFailure::bare(code::EXPIRY_TOO_FAR));
         }
-        let minimum_msat = channel.record.parameters.counterparty_limits.htlc_minimum_msat;
+        let minimum_msat = channel
+            .record
+            .parameters
+            .counterparty_limits
+            .htlc_minimum_msat;
         if forward.amount_msat < minimum_msat {
             return Err(with_amount(code::AMOUNT_BELOW_MINIMUM, forward.amount_msat));
         }
-        let exposed = |id| {
-            self.channels.get(id).is_some_and(|channel| {
-                channel.dust_exposure_msat() > MAXIMUM_DUST_EXPOSURE_MSAT
-            })
+        let limits = &channel.record.parameters.counterparty_limits;
+        let own_limit_sat = channel.record.parameters.holder_limits.dust_limit_sat;
+        let is_dust = forward.amount_msat / 1_000 < limits.dust_limit_sat.max(own_limit_sat);
+        let is_exposed = |channel: &crate::channel::Channel| {
+            is_dust && channel.dust_exposure_msat() > MAXIMUM_DUST_EXPOSURE_MSAT
         };
+        let inbound = self.channels.get(&inbound.channel_id);
         let bound = self.policy.maximum_unacknowledged_events;
         if channel.record.events.len() >= bound
-            || exposed(&channel.id())
-            || exposed(&inbound.channel_id)
+            || is_exposed(channel)
+            || inbound.is_some_and(is_exposed)
         {
             return Err(OwnFailure::update(code::TEMPORARY_CHANNEL_FAILURE, &[]));
         }
         Ok(channel.id())
     }
 
-    pub(super) fn channel_by_scid(&self, short_channel_id: u64) -> Option<&crate::channel::Channel> {
+    pub(super) fn channel_by_scid(
+        &self,
+        short_channel_id: u64,
+    ) -> Option<&crate::channel::Channel> {
         self.channels.values().find(|channel| {
             channel.is_ready() && channel.short_channel_id() == Some(short_channel_id)
         })

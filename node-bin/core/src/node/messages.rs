@@ -5,7 +5,6 @@ use lightning::ln::msgs;
 use lightning::ln::types::ChannelId;
 
 use crate::channel::{ChannelError, Outbox};
-use crate::effect::Effect;
 use crate::message::Message;
 use crate::record::Closure;
 use crate::wire;
@@ -66,8 +65,8 @@ impl Node {
     ) {
         match message {
             Message::Error(error) if error.channel_id == ChannelId([0; 32]) => {
-                let ids: Vec<_> = self.channels.values().filter(|c| c.peer() == peer);
-                let ids: Vec<_> = ids.into_iter().map(|c| c.id()).collect();
+                let theirs = self.channels.values().filter(|c| c.peer() == peer);
+                let ids: Vec<_> = theirs.map(|channel| channel.id()).collect();
                 for id in ids {
                     self.peer_gave_up(id, &error.data, out);
                 }
@@ -109,15 +108,19 @@ impl Node {
             Message::UpdateAddHtlc(m) => channel.receive_add(&m),
             Message::UpdateFulfillHtlc(m) => channel.receive_fulfill(&m, out),
             Message::UpdateFailHtlc(m) => {
-                let reason = wire::fail_reason(&m).map_err(|e| ChannelError::Close(e.to_string()))?;
+                let reason =
+                    wire::fail_reason(&m).map_err(|e| ChannelError::Close(e.to_string()))?;
                 channel.receive_fail(m.htlc_id, reason)
             }
             Message::UpdateFailMalformedHtlc(m) => {
-                let hash = wire::malformed_hash(&m).map_err(|e| ChannelError::Close(e.to_string()))?;
+                let hash =
+                    wire::malformed_hash(&m).map_err(|e| ChannelError::Close(e.to_string()))?;
                 channel.receive_fail_malformed(m.htlc_id, hash, m.failure_code)
             }
             Message::UpdateFee(m) => channel.receive_fee(m.feerate_per_kw),
-            Message::CommitmentSigned(m) => channel.receive_commitment_signed(&m, &environment, out),
+            Message::CommitmentSigned(m) => {
+                channel.receive_commitment_signed(&m, &environment, out)
+            }
             Message::RevokeAndAck(m) => channel.receive_revocation(&m, &environment, out),
             Message::ChannelReestablish(m) => {
                 channel.receive_reestablish(&m, &environment, out)?;
@@ -150,15 +153,18 @@ impl Node {
     }
 
     /// Both sides know where they stand: what waited goes on.
-    fn reestablished(&mut self, channel_id: ChannelId, out: &mut Outbox) -> Result<(), ChannelError> {
+    fn reestablished(
+        &mut self,
+        channel_id: ChannelId,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
         let waiting: Vec<_> = self.payments.keys().copied().collect();
         for payment_id in waiting {
             self.drive_payment(payment_id, out);
         }
+        if let Some(channel) = self.channels.get(&channel_id) {
+            channel.send_shutdown(out);
+        }
         self.resume_lifecycle(channel_id, out)
-    }
-
-    pub(super) fn disconnect(&self, peer: PublicKey, out: &mut Outbox) {
-        out.now(Effect::Disconnect { peer });
     }
 }

@@ -26,6 +26,7 @@ mod acknowledging;
 mod blocks;
 mod commands;
 mod forwarding;
+mod lifecycle;
 mod messages;
 mod receiving;
 mod recovering;
@@ -230,6 +231,7 @@ impl Node {
     /// nothing is left that needs no input.
     fn settle(&mut self, out: &mut Outbox) {
         while self.surface(out) | self.flush(out) {}
+        self.continue_closing(out);
         self.finish_claims(out);
         self.acknowledge(out);
         self.archive(out);

@@ -79,15 +79,6 @@ pub(crate) struct Claim {
     pub state: ClaimState,
 }
 
-fn unknown(amount_msat: u64, height: u32) -> OwnFailure {
-    let mut data = amount_msat.to_be_bytes().to_vec();
-    data.extend_from_slice(&height.to_be_bytes());
-    OwnFailure {
-        code: code::INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS,
-        data,
-    }
-}
-
 impl Node {
     /// Takes a part of a payment in, if it fits.
     pub(super) fn receive_part(
@@ -111,7 +102,10 @@ impl Node {
             && known.keysend_preimage == meant.keysend_preimage
             && !known.complete;
         if !fits {
-            return Err(unknown(part.amount_msat, self.best_block.height));
+            return Err(OwnFailure::incorrect_payment_details(
+                part.amount_msat,
+                self.best_block.height,
+            ));
         }
         known.parts.push(part);
         if known.sum_msat() < known.total_msat {
@@ -130,7 +124,7 @@ impl Node {
     /// BOLT 4's checks of the final hop.
     fn check_part(&self, part: &ReceivedPart, meant: &Meant) -> Result<(), OwnFailure> {
         let height = self.best_block.height;
-        let refuse = || unknown(part.amount_msat, height);
+        let refuse = || OwnFailure::incorrect_payment_details(part.amount_msat, height);
         if part.amount_msat < meant.amount_msat {
             return Err(OwnFailure {
                 code: code::FINAL_INCORRECT_HTLC_AMOUNT,
@@ -179,7 +173,10 @@ impl Node {
         out: &mut Outbox,
     ) -> Result<Done, CommandError> {
         let hash: PaymentHash = preimage.into();
-        let is_complete = self.claimables.get(&hash).is_some_and(|known| known.complete);
+        let is_complete = self
+            .claimables
+            .get(&hash)
+            .is_some_and(|known| known.complete);
         if !is_complete {
             return Ok(Done::Already);
         }
@@ -193,7 +190,11 @@ impl Node {
             channel.is_none_or(|channel| !channel.record.inbound.contains_key(&part.id.htlc_id))
         };
         if known.parts.iter().any(|part| too_late(part) || gone(part)) {
-            self.give_back(known, &unknown(0, height), out);
+            self.give_back(
+                known,
+                &OwnFailure::incorrect_payment_details(0, height),
+                out,
+            );
             return Err(CommandError::Refused(
                 "it is too late to claim this payment safely: it is given back".into(),
             ));
@@ -248,7 +249,13 @@ impl Node {
             .claims
             .values()
             .filter(|known| known.state == ClaimState::Writing)
-            .filter(|known| known.claim.parts.iter().all(|part| self.is_claimed_part(*part)))
+            .filter(|known| {
+                known
+                    .claim
+                    .parts
+                    .iter()
+                    .all(|part| self.is_claimed_part(*part))
+            })
             .map(|known| (known.claim.payment_hash, known.claim.amount_msat))
             .collect();
         for (payment_hash, amount_msat) in finished {
@@ -278,7 +285,11 @@ impl Node {
             .values()
             .filter(|known| known.state == ClaimState::Handled)
             .filter(|known| {
-                !known.claim.parts.iter().any(|part| has(part, EventKind::MppClaim))
+                !known
+                    .claim
+                    .parts
+                    .iter()
+                    .any(|part| has(part, EventKind::MppClaim))
             })
             .map(|known| known.claim.payment_hash)
             .collect();
@@ -296,7 +307,8 @@ impl Node {
         let Some(known) = self.claimables.remove(&payment_hash) else {
             return Ok(Done::Already);
         };
-        let failure = unknown(known.sum_msat(), self.best_block.height);
+        let failure =
+            OwnFailure::incorrect_payment_details(known.sum_msat(), self.best_block.height);
         self.give_back(known, &failure, out);
         Ok(Done::Begun)
     }
@@ -337,7 +349,7 @@ impl Node {
             .collect();
         for hash in over {
             if let Some(known) = self.claimables.remove(&hash) {
-                let failure = unknown(known.sum_msat(), height);
+                let failure = OwnFailure::incorrect_payment_details(known.sum_msat(), height);
                 self.give_back(known, &failure, out);
             }
         }

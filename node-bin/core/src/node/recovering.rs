@@ -101,7 +101,9 @@ impl Node {
     pub(super) fn tell_again(&mut self, out: &mut Outbox) {
         let ids: Vec<_> = self.payments.keys().copied().collect();
         for payment_id in ids {
-            self.sending.entry(payment_id).or_insert_with(Sending::default);
+            self.sending
+                .entry(payment_id)
+                .or_insert_with(Sending::default);
             self.tell_outcome(payment_id, out);
             self.drive_payment(payment_id, out);
         }

@@ -108,7 +108,11 @@ impl Node {
         }
     }
 
-    fn publish_holder_commitment(&mut self, channel_id: lightning::ln::types::ChannelId, out: &mut Outbox) {
+    fn publish_holder_commitment(
+        &mut self,
+        channel_id: lightning::ln::types::ChannelId,
+        out: &mut Outbox,
+    ) {
         let Some(channel) = self.channels.get(&channel_id) else {
             return;
         };
@@ -140,8 +144,14 @@ impl Node {
             return true;
         }
         self.is_source(inbound)
-            || self.claims.values().any(|claim| claim.claim.parts.contains(&inbound))
-            || self.claimables.values().any(|claimable| claimable.has(inbound))
+            || self
+                .claims
+                .values()
+                .any(|claim| claim.claim.parts.contains(&inbound))
+            || self
+                .claimables
+                .values()
+                .any(|claimable| claimable.has(inbound))
     }
 
     /// Whether an outbound HTLC, signed or waiting, or an unacknowledged resolution names it.
@@ -214,7 +224,12 @@ impl Node {
                     onion::wrap_own_failure(secret, &failure)
                 }
             };
-            self.reject(part.id, Rejection::Fail { reason }, "failed downstream", out);
+            self.reject(
+                part.id,
+                Rejection::Fail { reason },
+                "failed downstream",
+                out,
+            );
         }
     }
 

@@ -25,8 +25,6 @@ pub(crate) struct Sending {
     pub searching: bool,
     /// The outcome was told in this life.
     pub told: bool,
-    /// Ticks since parts could not be offered because their channel is not connected.
-    pub waiting: bool,
 }
 
 impl Sending {
@@ -52,12 +50,7 @@ fn part_amount_msat(part: &PaymentPart) -> u64 {
 
 impl Node {
     /// Starts a payment, once: its record first, its parts when that is durable.
-    pub(super) fn pay(
-        &mut self,
-        id: u64,
-        command: PayCommand,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn pay(&mut self, id: u64, command: PayCommand, out: &mut Outbox) {
         let payment_id = command.payment_id;
         if self.payments.contains_key(&payment_id) {
             out.after(
@@ -109,7 +102,12 @@ impl Node {
         let Some(record) = self.payments.get_mut(&payment_id) else {
             return;
         };
-        let next = record.parts.iter().map(|part| part.part + 1).max().unwrap_or(0);
+        let next = record
+            .parts
+            .iter()
+            .map(|part| part.part + 1)
+            .max()
+            .unwrap_or(0);
         for ((path, session_key), part) in paths.into_iter().zip(keys).zip(next..) {
             record.parts.push(PaymentPart {
                 part,
@@ -141,7 +139,10 @@ impl Node {
     }
 
     fn is_written(&self, payment_id: &PaymentId) -> bool {
-        let durable = self.sending.get(payment_id).map_or(0, |sending| sending.durable);
+        let durable = self
+            .sending
+            .get(payment_id)
+            .map_or(0, |sending| sending.durable);
         let record = self.payments.get(payment_id);
         record.is_some_and(|record| record.sequence > 0 && record.sequence <= durable)
     }
@@ -178,11 +179,21 @@ impl Node {
                 if id == payment_id && *p == part)
         };
         self.channels.values().any(|channel| {
-            channel.record.outbound.values().any(|htlc| is_it(&htlc.source))
-                || channel.volatile.adds.iter().any(|waiting| is_it(&waiting.source))
-                || channel.record.events.iter().any(|pending| {
-                    pending.event.resolved_source().is_some_and(&is_it)
-                })
+            channel
+                .record
+                .outbound
+                .values()
+                .any(|htlc| is_it(&htlc.source))
+                || channel
+                    .volatile
+                    .adds
+                    .iter()
+                    .any(|waiting| is_it(&waiting.source))
+                || channel
+                    .record
+                    .events
+                    .iter()
+                    .any(|pending| pending.event.resolved_source().is_some_and(&is_it))
         })
     }
 
@@ -204,7 +215,11 @@ impl Node {
             self.best_block.height,
         );
         let payment_hash = record.payment_hash;
-        let channel_id = self.channel_by_scid(scid).map(crate::channel::Channel::id);
+        let bound = self.policy.maximum_unacknowledged_events;
+        let channel_id = self
+            .channel_by_scid(scid)
+            .filter(|channel| channel.record.events.len() < bound)
+            .map(crate::channel::Channel::id);
         match (built, channel_id.and_then(|id| self.channels.get_mut(&id))) {
             (Ok(built), Some(channel)) => channel.offer(WaitingAdd {
                 add: HtlcAdd {
@@ -224,12 +239,12 @@ impl Node {
             (Err(error), _) => {
                 let failure = PartFailure {
                     is_permanent: true,
-                    ..fail(error)
+                    ..fail(error.to_string())
                 };
                 self.part_failed(payment_id, part.part, failure, out);
             }
             (Ok(_), None) => {
-                let failure = fail("its first channel is not there".into());
+                let failure = fail("its first channel cannot take it".into());
                 self.part_failed(payment_id, part.part, failure, out);
             }
         }
@@ -309,7 +324,10 @@ impl Node {
     }
 
     pub(super) fn outcome_handled(&mut self, payment_id: PaymentId, out: &mut Outbox) {
-        let current = self.sending.get(&payment_id).is_some_and(|sending| sending.told);
+        let current = self
+            .sending
+            .get(&payment_id)
+            .is_some_and(|sending| sending.told);
         if let Some(record) = self.payments.get_mut(&payment_id)
             && current
             && !record.told
@@ -397,11 +415,20 @@ impl Node {
             return;
         }
         let pending = |part: &&PaymentPart| part.state == PartState::Pending;
-        let on_its_way: u64 = record.parts.iter().filter(pending).map(part_amount_msat).sum();
+        let on_its_way: u64 = record
+            .parts
+            .iter()
+            .filter(pending)
+            .map(part_amount_msat)
+            .sum();
         if on_its_way >= record.amount_msat {
             return;
         }
-        if let Some(route) = record.route.as_mut().filter(|route| route.attempts_left > 0) {
+        if let Some(route) = record
+            .route
+            .as_mut()
+            .filter(|route| route.attempts_left > 0)
+        {
             route.attempts_left -= 1;
             sending.searching = true;
             let effect = Effect::FindRoute {
@@ -434,7 +461,11 @@ impl Node {
         };
         sending.searching = false;
         if paths.is_empty() {
-            if let Some(route) = self.payments.get_mut(&payment_id).and_then(|p| p.route.as_mut()) {
+            if let Some(route) = self
+                .payments
+                .get_mut(&payment_id)
+                .and_then(|p| p.route.as_mut())
+            {
                 route.attempts_left = 0;
             }
             self.consider_with(payment_id, "no way was found", out);
@@ -491,7 +522,11 @@ fn fee_paid_msat(record: &PaymentRecord) -> Option<u64> {
     let claimed = |part: &&PaymentPart| part.state != PartState::Failed;
     let fees = record.parts.iter().filter(claimed).map(|part| {
         let hops = part.path.len().saturating_sub(1);
-        part.path.iter().take(hops).map(|hop| hop.fee_msat).sum::<u64>()
+        part.path
+            .iter()
+            .take(hops)
+            .map(|hop| hop.fee_msat)
+            .sum::<u64>()
     });
     Some(fees.sum())
 }

@@ -1,5 +1,6 @@
 //! The commands of the control API, carried out on the core. Each ends with all that follows from it done.
 
+use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::PublicKey;
 use faults::gate;
 use lightning::chain::{BestBlock, Listen};
@@ -233,7 +234,7 @@ impl Node {
             key,
             PayCommand {
                 payment_id: key_digest(key),
-                payment_hash: invoice.payment_hash(),
+                payment_hash: PaymentHash(invoice.payment_hash().to_byte_array()),
                 amount_msat,
                 payment_secret: Some(*invoice.payment_secret()),
                 keysend_preimage: None,

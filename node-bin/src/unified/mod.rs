@@ -13,7 +13,6 @@ mod commands;
 mod dice;
 mod events;
 mod executor;
-mod features;
 mod invoices;
 mod messages;
 mod node;

@@ -26,11 +26,11 @@ pub struct CoreIntroduction;
 
 impl Introduction for CoreIntroduction {
     fn node_features(&self) -> NodeFeatures {
-        super::features::node_features()
+        node_core::features::node_features()
     }
 
     fn init_features(&self, _to: PublicKey) -> InitFeatures {
-        super::features::init_features()
+        node_core::features::init_features()
     }
 }
 

@@ -171,7 +171,7 @@ fn first_hop(channel: &Channel) -> Option<ChannelDetails> {
         channel_id: channel.id(),
         counterparty: ChannelCounterparty {
             node_id: channel.peer(),
-            features: super::features::init_features(),
+            features: node_core::features::init_features(),
             unspendable_punishment_reserve: limits.reserve_sat,
             forwarding_info: None,
             outbound_htlc_minimum_msat: Some(limits.htlc_minimum_msat),

@@ -19,7 +19,11 @@ pub(super) fn apply_lifecycle(
             // It has arrived: whoever starts need not publish it again.
             record.funding.transaction = None;
         }
-        UpdateStep::FundingUnconfirmed => record.funding.confirmed = None,
+        UpdateStep::FundingUnconfirmed => {
+            record.funding.confirmed = None;
+            // They sign a short channel id that may be another when it comes back.
+            record.funding.announcement = None;
+        }
         UpdateStep::HolderReady => record.funding.holder_ready = true,
         UpdateStep::CounterpartyReady { next_point } => {
             // Later points come with revocations; an old one must not take their place.

@@ -21,6 +21,8 @@ mod applying_lifecycle;
 pub mod closing;
 mod confirming;
 mod forcing;
+#[cfg(test)]
+mod lifecycle_tests;
 pub mod opening;
 mod operating;
 mod reestablishing;
@@ -71,8 +73,8 @@ pub(crate) struct Volatile {
     pub surfaced: BTreeSet<EventKey>,
     /// Negotiation of the closing fee; forgotten with the connection (BOLT 2).
     pub closing: closing::Negotiation,
-    /// `announcement_signatures` were sent on this connection.
-    pub announcement_sent: bool,
+    /// What has been said about the channel.
+    pub announcing: announcing::Progress,
     /// `ChannelReady` was told in this life.
     pub ready_told: bool,
     /// `ChannelClosed` was handled by the user in this life.

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::constants::ChainHash;
 use bitcoin::hashes::{Hash, HashEngine, sha256};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -17,9 +16,7 @@ use lightning::ln::msgs;
 use lightning::ln::types::ChannelId;
 
 use crate::channel::{Channel, ChannelError, Outbox};
-use crate::commitment::{
-    channel_type, funding_script, sign_counterparty_commitment, verify_holder_commitment,
-};
+use crate::commitment::{funding_script, sign_counterparty_commitment, verify_holder_commitment};
 use crate::effect::{CommandError, Effect};
 use crate::keys::Environment;
 use crate::message::Message;
@@ -30,7 +27,8 @@ use crate::record::{
 };
 use crate::spec::CommitmentSpec;
 
-pub mod terms;
+mod messages;
+mod terms;
 
 /// What the user wants opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +141,7 @@ pub fn begin(
         feerate_per_kw: policy.feerate_per_kw,
         minimum_depth: policy.minimum_depth,
     };
-    let message = open_channel(environment, &terms, &limits);
+    let message = messages::open_channel(environment, &terms, &limits);
     out.send_now(terms.request.peer, Message::OpenChannel(message));
     Ok((terms.temporary_channel_id, PendingOpen::Offered(terms)))
 }
@@ -173,18 +171,8 @@ pub fn accept(
         feerate_per_kw: fields.commitment_feerate_sat_per_1000_weight,
         minimum_depth: policy.minimum_depth.max(1),
     };
-    let counterparty = CounterpartyTerms {
-        keys: ChannelPublicKeys {
-            funding_pubkey: fields.funding_pubkey,
-            revocation_basepoint: fields.revocation_basepoint.into(),
-            payment_point: fields.payment_basepoint,
-            delayed_payment_basepoint: fields.delayed_payment_basepoint.into(),
-            htlc_basepoint: fields.htlc_basepoint.into(),
-        },
-        limits: terms::limits_of_opener(message),
-        first_point: fields.first_per_commitment_point,
-    };
-    let answer = accept_channel(environment, &terms);
+    let counterparty = messages::terms_of_opener(message);
+    let answer = messages::accept_channel(environment, &terms);
     out.send_now(peer, Message::AcceptChannel(answer));
     Ok(PendingOpen::Answered(terms, counterparty))
 }
@@ -203,17 +191,7 @@ pub fn handle_accept_channel(
     let fields = &message.common_fields;
     // A channel before its funding is in a block takes trust that nobody asked for.
     terms.minimum_depth = fields.minimum_depth.max(1);
-    let counterparty = CounterpartyTerms {
-        keys: ChannelPublicKeys {
-            funding_pubkey: fields.funding_pubkey,
-            revocation_basepoint: fields.revocation_basepoint.into(),
-            payment_point: fields.payment_basepoint,
-            delayed_payment_basepoint: fields.delayed_payment_basepoint.into(),
-            htlc_basepoint: fields.htlc_basepoint.into(),
-        },
-        limits: terms::limits_of_acceptor(message),
-        first_point: fields.first_per_commitment_point,
-    };
+    let counterparty = messages::terms_of_acceptor(message);
     out.now(Effect::Fund {
         temporary_channel_id: terms.temporary_channel_id,
         script: funding_output_script(environment, &terms.keys_id, &counterparty.keys),
@@ -449,63 +427,4 @@ fn first_record(
         shutdown: ShutdownState::default(),
         closure: None,
     })
-}
-
-fn open_channel(
-    environment: &Environment,
-    terms: &Terms,
-    limits: &ChannelLimits,
-) -> msgs::OpenChannel {
-    let keys = environment.channel_keys(&terms.keys_id);
-    let points = environment.channel_points(&terms.keys_id);
-    msgs::OpenChannel {
-        common_fields: msgs::CommonOpenChannelFields {
-            chain_hash: ChainHash::REGTEST,
-            temporary_channel_id: terms.temporary_channel_id,
-            funding_satoshis: terms.request.capacity_sat,
-            dust_limit_satoshis: limits.dust_limit_sat,
-            max_htlc_value_in_flight_msat: limits.max_htlc_value_in_flight_msat,
-            htlc_minimum_msat: limits.htlc_minimum_msat,
-            commitment_feerate_sat_per_1000_weight: terms.feerate_per_kw,
-            to_self_delay: limits.to_self_delay,
-            max_accepted_htlcs: limits.max_accepted_htlcs,
-            funding_pubkey: points.funding_pubkey,
-            revocation_basepoint: points.revocation_basepoint.to_public_key(),
-            payment_basepoint: points.payment_point,
-            delayed_payment_basepoint: points.delayed_payment_basepoint.to_public_key(),
-            htlc_basepoint: points.htlc_basepoint.to_public_key(),
-            first_per_commitment_point: keys.commitment_point(0, &environment.secp),
-            channel_flags: u8::from(terms.request.announce),
-            shutdown_scriptpubkey: Some(ScriptBuf::new()),
-            channel_type: Some(channel_type()),
-        },
-        push_msat: terms.request.push_msat,
-        channel_reserve_satoshis: limits.reserve_sat,
-    }
-}
-
-fn accept_channel(environment: &Environment, terms: &Terms) -> msgs::AcceptChannel {
-    let keys = environment.channel_keys(&terms.keys_id);
-    let points = environment.channel_points(&terms.keys_id);
-    let limits = terms::holder_limits(terms.request.capacity_sat);
-    msgs::AcceptChannel {
-        common_fields: msgs::CommonAcceptChannelFields {
-            temporary_channel_id: terms.temporary_channel_id,
-            dust_limit_satoshis: limits.dust_limit_sat,
-            max_htlc_value_in_flight_msat: limits.max_htlc_value_in_flight_msat,
-            htlc_minimum_msat: limits.htlc_minimum_msat,
-            minimum_depth: terms.minimum_depth,
-            to_self_delay: limits.to_self_delay,
-            max_accepted_htlcs: limits.max_accepted_htlcs,
-            funding_pubkey: points.funding_pubkey,
-            revocation_basepoint: points.revocation_basepoint.to_public_key(),
-            payment_basepoint: points.payment_point,
-            delayed_payment_basepoint: points.delayed_payment_basepoint.to_public_key(),
-            htlc_basepoint: points.htlc_basepoint.to_public_key(),
-            first_per_commitment_point: keys.commitment_point(0, &environment.secp),
-            shutdown_scriptpubkey: Some(ScriptBuf::new()),
-            channel_type: Some(channel_type()),
-        },
-        channel_reserve_satoshis: limits.reserve_sat,
-    }
 }

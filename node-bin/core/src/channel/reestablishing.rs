@@ -48,7 +48,7 @@ impl Channel {
         self.volatile.connection = Connection::Down;
         self.volatile.proposed.clear();
         self.volatile.closing = Default::default();
-        self.volatile.announcement_sent = false;
+        self.volatile.announcing = self.volatile.announcing.without_connection();
     }
 
     /// Compares numbers and sends again what the counterparty missed, in the order of the first time.

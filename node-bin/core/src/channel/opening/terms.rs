@@ -7,19 +7,21 @@ use crate::channel::LEAST_FEERATE_PER_KW;
 use crate::commitment::{ANCHORS_SAT, channel_type, commitment_fee_sat};
 use crate::record::ChannelLimits;
 
+use super::messages::{terms_of_acceptor, terms_of_opener};
+
 /// This node's dust limit, the least that any segwit output may hold.
-pub const DUST_LIMIT_SAT: u64 = 354;
+const DUST_LIMIT_SAT: u64 = 354;
 /// The highest dust limit of others that is put up with: no standard output needs more, and what is
 /// below it is lost to fees at a close.
 const MAXIMUM_DUST_LIMIT_SAT: u64 = 546;
 /// The least reserve that this node asks for.
 const MINIMUM_RESERVE_SAT: u64 = 1000;
 /// Blocks that the other's outputs wait on its commitments.
-pub const TO_SELF_DELAY: u16 = 144;
+const TO_SELF_DELAY: u16 = 144;
 /// Blocks that this node's outputs may have to wait: two weeks.
 const MAXIMUM_TO_SELF_DELAY: u16 = 2016;
 /// HTLCs that the other may have pending.
-pub const MAX_ACCEPTED_HTLCS: u16 = 50;
+const MAX_ACCEPTED_HTLCS: u16 = 50;
 /// BOLT 2's limit: `commitment_signed` has to fit one message.
 const HIGHEST_MAX_ACCEPTED_HTLCS: u16 = 483;
 /// BOLT 2's limit without `option_support_large_channel`.
@@ -29,10 +31,10 @@ const MAXIMUM_FEERATE_PER_KW: u32 = 250_000;
 /// Confirmations beyond which nobody waits.
 const HIGHEST_MINIMUM_DEPTH: u32 = 144;
 /// HTLCs whose weight an opener must be able to pay for at the start, so that the channel is of use.
-pub const HTLCS_TO_AFFORD: u64 = 4;
+pub(super) const HTLCS_TO_AFFORD: u64 = 4;
 
 /// What this node asks of the other in a channel of this capacity.
-pub fn holder_limits(capacity_sat: u64) -> ChannelLimits {
+pub(super) fn holder_limits(capacity_sat: u64) -> ChannelLimits {
     ChannelLimits {
         dust_limit_sat: DUST_LIMIT_SAT,
         max_htlc_value_in_flight_msat: capacity_sat * 1000,
@@ -43,34 +45,8 @@ pub fn holder_limits(capacity_sat: u64) -> ChannelLimits {
     }
 }
 
-/// What the other asks in `open_channel`.
-pub fn limits_of_opener(message: &msgs::OpenChannel) -> ChannelLimits {
-    let fields = &message.common_fields;
-    ChannelLimits {
-        dust_limit_sat: fields.dust_limit_satoshis,
-        max_htlc_value_in_flight_msat: fields.max_htlc_value_in_flight_msat,
-        reserve_sat: message.channel_reserve_satoshis,
-        htlc_minimum_msat: fields.htlc_minimum_msat,
-        to_self_delay: fields.to_self_delay,
-        max_accepted_htlcs: fields.max_accepted_htlcs,
-    }
-}
-
-/// What the other asks in `accept_channel`.
-pub fn limits_of_acceptor(message: &msgs::AcceptChannel) -> ChannelLimits {
-    let fields = &message.common_fields;
-    ChannelLimits {
-        dust_limit_sat: fields.dust_limit_satoshis,
-        max_htlc_value_in_flight_msat: fields.max_htlc_value_in_flight_msat,
-        reserve_sat: message.channel_reserve_satoshis,
-        htlc_minimum_msat: fields.htlc_minimum_msat,
-        to_self_delay: fields.to_self_delay,
-        max_accepted_htlcs: fields.max_accepted_htlcs,
-    }
-}
-
 /// Checks an `open_channel`; says what is wrong with it.
-pub fn check_open(message: &msgs::OpenChannel) -> Result<(), String> {
+pub(super) fn check_open(message: &msgs::OpenChannel) -> Result<(), String> {
     let fields = &message.common_fields;
     if fields.chain_hash != ChainHash::REGTEST {
         return Err(format!("chain {} is not ours", fields.chain_hash));
@@ -85,7 +61,7 @@ pub fn check_open(message: &msgs::OpenChannel) -> Result<(), String> {
     }
     let capacity_sat = fields.funding_satoshis;
     let holder = holder_limits(capacity_sat);
-    check_limits(&limits_of_opener(message), &holder, capacity_sat)?;
+    check_limits(&terms_of_opener(message).limits, &holder, capacity_sat)?;
     check_opener_affords(
         capacity_sat,
         message.push_msat,
@@ -96,7 +72,7 @@ pub fn check_open(message: &msgs::OpenChannel) -> Result<(), String> {
 }
 
 /// Checks an `accept_channel`; says what is wrong with it.
-pub fn check_accept(message: &msgs::AcceptChannel, capacity_sat: u64) -> Result<(), String> {
+pub(super) fn check_accept(message: &msgs::AcceptChannel, capacity_sat: u64) -> Result<(), String> {
     let fields = &message.common_fields;
     check_channel_type(fields.channel_type.as_ref())?;
     if fields.minimum_depth > HIGHEST_MINIMUM_DEPTH {
@@ -106,11 +82,11 @@ pub fn check_accept(message: &msgs::AcceptChannel, capacity_sat: u64) -> Result<
         ));
     }
     let holder = holder_limits(capacity_sat);
-    check_limits(&limits_of_acceptor(message), &holder, capacity_sat)
+    check_limits(&terms_of_acceptor(message).limits, &holder, capacity_sat)
 }
 
 /// Whether a channel may have this capacity.
-pub fn check_capacity(capacity_sat: u64) -> Result<(), String> {
+pub(super) fn check_capacity(capacity_sat: u64) -> Result<(), String> {
     if capacity_sat > MAXIMUM_CAPACITY_SAT {
         return Err(format!(
             "{capacity_sat} sat are more than {MAXIMUM_CAPACITY_SAT}"
@@ -120,7 +96,7 @@ pub fn check_capacity(capacity_sat: u64) -> Result<(), String> {
 }
 
 /// Whether the opener can pay a commitment with so many HTLCs and keep its reserve besides.
-pub fn check_opener_affords(
+pub(super) fn check_opener_affords(
     capacity_sat: u64,
     push_msat: u64,
     feerate_per_kw: u32,

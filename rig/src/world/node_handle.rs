@@ -10,7 +10,9 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::secp256k1::PublicKey;
 use faults::{ArmedPoint, Fault};
-use node_bin::api::{BitcoindAccess, ChainSource, NodeConfig, PeerName, node_id_of_seed};
+use node_bin::api::{
+    BitcoindAccess, ChainSource, NodeConfig, PeerName, Persistence, node_id_of_seed,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -233,6 +235,7 @@ impl NodeHandle {
             // midst of them.
             armed: (life > 0).then(|| around.armed(&self.name, life)),
             fee_rate_sat_per_kw: FEE_RATE_SAT_PER_KW,
+            persistence: Persistence::default(),
         })
     }
 

@@ -79,8 +79,8 @@ fn nodes() -> String {
             ],
             [
                 "unified".to_owned(),
-                "our own node".to_owned(),
-                "not in this build".to_owned(),
+                "deadbolt's own node".to_owned(),
+                "deadbolt node unified CONFIG".to_owned(),
             ],
         ],
     )

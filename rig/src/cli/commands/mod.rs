@@ -16,7 +16,7 @@ use super::error::CommandError;
 use super::exit::EXIT_PASS;
 use crate::explore::Interrupt;
 use crate::run_store::SummaryRecord;
-use crate::scenario::{KindOverrides, NodeKind, Scenario};
+use crate::scenario::{KindOverrides, Scenario};
 
 /// What every command has at hand.
 pub(super) struct Context<'a, E> {
@@ -81,16 +81,7 @@ impl<'a, E: Environment> Context<'a, E> {
         let mut scenario = self.environment.scenario(name)?;
         let overrides: KindOverrides = self.arguments.kinds.iter().cloned().collect();
         scenario.with_kinds(&overrides)?;
-        let absent = scenario
-            .nodes
-            .iter()
-            .find(|(_, node)| node.kind == NodeKind::Unified);
-        match absent {
-            None => Ok(scenario),
-            Some((name, _)) => Err(CommandError::Usage(format!(
-                "{name} is to be a unified node, which this build does not have: use --kind stock"
-            ))),
-        }
+        Ok(scenario)
     }
 }
 

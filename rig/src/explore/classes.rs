@@ -155,6 +155,19 @@ mod tests {
     }
 
     #[test]
+    fn every_stage_of_a_write_is_a_class_of_its_own() {
+        let points = [
+            reached("B:persist.monitor_update.before[A-B #2]", 1),
+            reached("B:persist.monitor_update.written[A-B #2]", 1),
+            reached("B:persist.monitor_update.synced[A-B #2]", 1),
+            reached("B:persist.monitor_update.renamed[A-B #2]", 1),
+            reached("B:persist.monitor_update.after[A-B #2]", 1),
+            reached("B:send.revoke_and_ack.before[A-B]", 1),
+        ];
+        assert_eq!(classes_of(&points, false).len(), 5);
+    }
+
+    #[test]
     fn another_node_reporting_in_between_does_not_split_a_class() {
         let points = [
             reached("B:persist.monitor.after[A-B]", 1),

@@ -104,6 +104,14 @@ pub enum Peeled {
 }
 
 impl OwnFailure {
+    /// A failure without data.
+    pub fn bare(code: u16) -> OwnFailure {
+        OwnFailure {
+            code,
+            data: Vec::new(),
+        }
+    }
+
     /// `incorrect_or_unknown_payment_details` for an HTLC of this amount, at this height.
     pub fn incorrect_payment_details(amount_msat: u64, height: u32) -> OwnFailure {
         let mut data = amount_msat.to_be_bytes().to_vec();

@@ -83,4 +83,6 @@ pub struct PaymentRecord {
     pub parts: Vec<PaymentPart>,
     /// How it ended, once it has.
     pub outcome: Option<PaymentOutcome>,
+    /// The user has handled the event that tells of the outcome.
+    pub told: bool,
 }

@@ -116,17 +116,62 @@ pub struct CounterpartyChanges {
     pub signed: Vec<Change>,
 }
 
+/// How an inbound HTLC is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// With a failure onion for the sender.
+    Fail {
+        /// The onion.
+        reason: Vec<u8>,
+    },
+    /// Its onion could not be read.
+    Malformed {
+        /// Of the onion.
+        sha256_of_onion: [u8; 32],
+        /// With BADONION set.
+        failure_code: u16,
+    },
+}
+
+/// What is to become of an inbound HTLC. A claim replaces a rejection that is not signed yet, never the
+/// other way round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is claimed.
+    Claimed {
+        /// With this.
+        preimage: PaymentPreimage,
+    },
+    /// It is refused.
+    Rejected {
+        /// How.
+        rejection: Rejection,
+    },
+}
+
 /// An HTLC that the counterparty offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboundHtlc {
     /// It, with its onion.
     pub add: HtlcAdd,
-    /// Known once it was claimed downstream or by the user.
-    pub preimage: Option<PaymentPreimage>,
     /// It is irrevocably committed on both sides.
     pub committed: bool,
+    /// What is to become of it, once that is decided; sent when the channel's turn comes.
+    pub resolution: Option<Resolution>,
+    /// Sequence of the update that decided it.
+    pub resolved_by: Option<u64>,
     /// Sequence of the update that signed its removal.
     pub removed_by: Option<u64>,
+}
+
+impl InboundHtlc {
+    /// Its preimage, if it is claimed.
+    pub fn preimage(&self) -> Option<PaymentPreimage> {
+        match &self.resolution {
+            Some(Resolution::Claimed { preimage }) => Some(*preimage),
+            _ => None,
+        }
+    }
 }
 
 /// An HTLC that the holder offered.

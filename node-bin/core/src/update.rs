@@ -7,6 +7,7 @@ use bitcoin::{ScriptBuf, Transaction};
 use lightning::types::payment::PaymentPreimage;
 
 use crate::event::{EventKey, MppClaim};
+use crate::record::Rejection;
 use crate::source::HtlcSource;
 use crate::spec::Change;
 
@@ -63,6 +64,13 @@ pub enum UpdateStep {
         preimage: PaymentPreimage,
         /// For a payment to this node: the whole claim, kept as a deferred event.
         claim: Option<MppClaim>,
+    },
+    /// An inbound HTLC is to be refused.
+    RejectHtlc {
+        /// Which.
+        htlc_id: u64,
+        /// How.
+        rejection: Rejection,
     },
     /// The funding transaction is in a block.
     FundingConfirmed {

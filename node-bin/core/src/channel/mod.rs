@@ -17,12 +17,19 @@ use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
 pub mod announcing;
 mod applying;
+mod applying_lifecycle;
 pub mod closing;
+mod confirming;
+mod forcing;
+#[cfg(test)]
+mod lifecycle_tests;
 pub mod opening;
 mod operating;
 mod reestablishing;
 
 pub use applying::ApplyError;
+pub use operating::LEAST_FEERATE_PER_KW;
+pub(crate) use operating::Unable;
 
 /// Log entries after which the whole record is written instead of one more.
 const ENTRIES_PER_SNAPSHOT: u64 = 8;
@@ -37,18 +44,6 @@ pub enum Connection {
     Reestablishing,
     /// Messages may be exchanged.
     Up,
-}
-
-/// A removal of an inbound HTLC without preimage that waits for its turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Rejection {
-    /// With a failure onion.
-    Fail(Vec<u8>),
-    /// The onion could not be read.
-    Malformed {
-        sha256_of_onion: [u8; 32],
-        failure_code: u16,
-    },
 }
 
 /// An HTLC to be offered that waits for its turn. It has no id until it is signed, and no monitor knows
@@ -70,8 +65,7 @@ pub(crate) struct Volatile {
     pub snapshot: u64,
     /// The counterparty's changes that it has not signed.
     pub proposed: Vec<Change>,
-    /// What waits to be signed, besides preimages (which the record knows).
-    pub rejections: Vec<(u64, Rejection)>,
+    /// HTLCs that wait to be signed. (Resolutions wait too, but the record knows them.)
     pub adds: Vec<WaitingAdd>,
     /// A fee rate to propose.
     pub fee: Option<u32>,
@@ -79,10 +73,14 @@ pub(crate) struct Volatile {
     pub surfaced: BTreeSet<EventKey>,
     /// Negotiation of the closing fee; forgotten with the connection (BOLT 2).
     pub closing: closing::Negotiation,
-    /// `announcement_signatures` were sent on this connection.
-    pub announcement_sent: bool,
+    /// What has been said about the channel.
+    pub announcing: announcing::Progress,
     /// `ChannelReady` was told in this life.
     pub ready_told: bool,
+    /// `ChannelClosed` was handled by the user in this life.
+    pub closure_told: bool,
+    /// The closing transaction is in a block.
+    pub closing_confirmed: bool,
 }
 
 /// A funded channel.

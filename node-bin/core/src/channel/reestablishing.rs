@@ -1,1 +1,144 @@
-//! stub
+//! Meeting the counterparty again (BOLT 2, message retransmission): what each side missed follows from
+//! two numbers, and what has to be sent again follows from the record.
+
+use lightning::ln::msgs;
+
+use super::applying::secret_index as index_of;
+use crate::keys::Environment;
+use crate::message::Message;
+use crate::update::UpdateStep;
+
+use super::{Channel, ChannelError, Connection, Outbox};
+
+/// What a peer is told that lost its data: it must not publish, and this side will not either if it is
+/// this side that lost.
+const STALE: &str = "sync lost: the peer proved that it knows a later commitment";
+
+impl Channel {
+    /// The connection is there: `channel_reestablish` goes first.
+    pub(crate) fn peer_up(&mut self, environment: &Environment, out: &mut Outbox) {
+        self.volatile.connection = Connection::Reestablishing;
+        let last_secret = self
+            .record
+            .counterparty
+            .number
+            .checked_sub(1)
+            .and_then(|number| {
+                self.record
+                    .counterparty_secrets
+                    .0
+                    .get_secret(index_of(number))
+            });
+        let keys = environment.channel_keys(&self.record.parameters.keys_id);
+        let message = msgs::ChannelReestablish {
+            channel_id: self.id(),
+            next_local_commitment_number: self.record.holder.number + 1,
+            next_remote_commitment_number: self.record.counterparty.number,
+            your_last_per_commitment_secret: last_secret.unwrap_or([0; 32]),
+            my_current_per_commitment_point: keys
+                .commitment_point(self.record.holder.number, &environment.secp),
+            next_funding: None,
+            my_current_funding_locked: None,
+        };
+        self.send(Message::ChannelReestablish(message), out);
+    }
+
+    /// The connection is gone, and with it all that was not signed (BOLT 2).
+    pub(crate) fn peer_down(&mut self) {
+        self.volatile.connection = Connection::Down;
+        self.volatile.proposed.clear();
+        self.volatile.closing = Default::default();
+        self.volatile.announcing = self.volatile.announcing.without_connection();
+    }
+
+    /// Compares numbers and sends again what the counterparty missed, in the order of the first time.
+    pub(crate) fn receive_reestablish(
+        &mut self,
+        message: &msgs::ChannelReestablish,
+        environment: &Environment,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        if self.volatile.connection != Connection::Reestablishing {
+            return Err(ChannelError::Warn("a second channel_reestablish".into()));
+        }
+        let missed_revocation = self.compare_revocations(message, environment, out)?;
+        let missed_commitment = self.compare_commitments(message)?;
+        self.volatile.connection = Connection::Up;
+        let at_start = message.next_local_commitment_number == 1 && self.record.holder.number == 0;
+        if at_start && self.record.funding.holder_ready {
+            self.send_channel_ready(environment, out);
+        }
+        let commitment_first = self
+            .record
+            .next_counterparty
+            .as_ref()
+            .is_some_and(|next| next.holder_number < self.record.holder.number);
+        if missed_commitment && commitment_first {
+            self.send_commitment(environment, out)?;
+        }
+        if missed_revocation {
+            self.send_revocation(environment, out);
+        }
+        if missed_commitment && !commitment_first {
+            self.send_commitment(environment, out)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the counterparty missed the holder's last revocation.
+    fn compare_revocations(
+        &mut self,
+        message: &msgs::ChannelReestablish,
+        environment: &Environment,
+        out: &mut Outbox,
+    ) -> Result<bool, ChannelError> {
+        let expected = message.next_remote_commitment_number;
+        let number = self.record.holder.number;
+        let keys = environment.channel_keys(&self.record.parameters.keys_id);
+        if let Some(last) = expected.checked_sub(1) {
+            let is_known = last < (1 << 48)
+                && keys.commitment_secret(last) == message.your_last_per_commitment_secret;
+            if !is_known {
+                return Err(ChannelError::Close(
+                    "channel_reestablish with a wrong secret".into(),
+                ));
+            }
+        }
+        if expected > number {
+            // Only this node could have told that secret: its own record is stale, and publishing
+            // its commitment would hand everything to the counterparty.
+            let step = UpdateStep::ChannelForceClosed {
+                reason: STALE.into(),
+                broadcast: false,
+            };
+            self.commit(vec![step], out)?;
+            return Err(ChannelError::Close(STALE.into()));
+        }
+        match number - expected {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(ChannelError::Close(
+                "channel_reestablish with a very old commitment: the peer lost data".into(),
+            )),
+        }
+    }
+
+    /// Whether the counterparty missed the holder's last `commitment_signed`.
+    fn compare_commitments(
+        &self,
+        message: &msgs::ChannelReestablish,
+    ) -> Result<bool, ChannelError> {
+        let next = message.next_local_commitment_number;
+        let signed = self.record.next_counterparty.is_some();
+        let last = self.record.counterparty.number + u64::from(signed);
+        if next == last + 1 {
+            return Ok(false);
+        }
+        if signed && next == last {
+            return Ok(true);
+        }
+        Err(ChannelError::Close(format!(
+            "channel_reestablish expects commitment {next}, the last one signed was {last}"
+        )))
+    }
+}

@@ -1,20 +1,40 @@
 //! The node: channels, forwards, payments. `step` takes one input and says what is to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bitcoin::BlockHash;
+use bitcoin::hashes::{Hash, sha256};
 use bitcoin::secp256k1::PublicKey;
+use lightning::ln::msgs;
 use lightning::ln::types::ChannelId;
+use lightning::types::payment::PaymentHash;
 
-use crate::channel::{Channel, Outbox};
-use crate::effect::{Ordered, Store};
+use crate::channel::opening::PendingOpen;
+use crate::channel::{Channel, ChannelError, Outbox};
+use crate::effect::{Effect, Ordered, Store, TellId, UserEvent};
+use crate::event::EventId;
 use crate::input::{Input, Surroundings};
 use crate::keys::Environment;
+use crate::message::Message;
 use crate::payment::PaymentRecord;
 use crate::record::ChannelRecord;
 use crate::source::PaymentId;
 use crate::update::LogEntry;
+
+mod acknowledging;
+mod blocks;
+mod commands;
+mod forwarding;
+mod lifecycle;
+mod messages;
+mod receiving;
+mod recovering;
+mod resolving;
+mod sending;
+
+use receiving::{Claim, ClaimState, Claimable};
+use sending::Sending;
 
 /// This node's policy. The same in every life unless the user changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +107,40 @@ pub struct Node {
     pub payments: BTreeMap<PaymentId, PaymentRecord>,
     /// The tip.
     pub best_block: BestBlock,
-    pub(crate) peers: BTreeMap<PublicKey, ()>,
+    pub(crate) peers: BTreeSet<PublicKey>,
+    pub(crate) opens: BTreeMap<(PublicKey, ChannelId), PendingOpen>,
+    /// Payments to this node that can be claimed, or could if the rest came.
+    pub(crate) claimables: BTreeMap<PaymentHash, Claimable>,
+    /// Claims of which the user has not handled the event yet.
+    pub(crate) claims: BTreeMap<PaymentHash, Claim>,
+    /// What is known of own payments besides their records.
+    pub(crate) sending: BTreeMap<PaymentId, Sending>,
+    /// What the user was told and has not handled.
+    pub(crate) tells: BTreeMap<TellId, TellPurpose>,
+    next_tell: u64,
+    /// Forwarded claims: whether the user has handled `PaymentForwarded`.
+    pub(crate) forwarded: BTreeMap<EventId, bool>,
+    /// Commands that are answered when the channel's opening begins or fails, by temporary id.
+    pub(crate) surroundings: Surroundings,
+    /// How many times entropy was drawn in this step.
+    drawn: u32,
+    /// Deferred events are told in the first pass only.
+    pub(crate) starting: bool,
+}
+
+/// What follows when the user has handled something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TellPurpose {
+    /// Nothing.
+    News,
+    /// The claim of this payment is done.
+    Claimed(PaymentHash),
+    /// This forward's event may go.
+    Forwarded(EventId),
+    /// This payment's outcome is known to the user.
+    Outcome(PaymentId),
+    /// This channel's end is known to the user.
+    Closed(ChannelId),
 }
 
 impl Node {
@@ -96,17 +149,181 @@ impl Node {
     /// what [`crate::engine::Engine::new`] takes.
     #[allow(clippy::type_complexity)]
     pub fn load(
-        _environment: Arc<Environment>,
-        _policy: Policy,
-        _stored: Stored,
-        _best_block: BestBlock,
+        environment: Arc<Environment>,
+        policy: Policy,
+        stored: Stored,
+        best_block: BestBlock,
+        surroundings: Surroundings,
     ) -> Result<(Node, Vec<Ordered>, Vec<(Store, u64)>), LoadError> {
-        unimplemented!()
+        let mut node = Node {
+            environment,
+            policy,
+            channels: BTreeMap::new(),
+            payments: BTreeMap::new(),
+            best_block,
+            peers: BTreeSet::new(),
+            opens: BTreeMap::new(),
+            claimables: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            tells: BTreeMap::new(),
+            next_tell: 0,
+            forwarded: BTreeMap::new(),
+            surroundings,
+            drawn: 0,
+            starting: true,
+        };
+        let mut durable = Vec::new();
+        for stored in stored.channels {
+            let channel = recovering::replay_log(stored)?;
+            durable.push((channel.store(), channel.record.sequence));
+            node.channels.insert(channel.id(), channel);
+        }
+        for record in stored.payments {
+            let store = Store::Payment(record.payment_id);
+            durable.push((store, record.sequence));
+            node.sending
+                .insert(record.payment_id, Sending::durable_at(record.sequence));
+            node.payments.insert(record.payment_id, record);
+        }
+        let mut out = Outbox::default();
+        node.rebuild_payments();
+        node.tell_again(&mut out);
+        node.settle(&mut out);
+        node.starting = false;
+        Ok((node, out.take(), durable))
     }
 
     /// Handles one input. All that follows is in the effects, in order.
-    pub fn step(&mut self, _input: Input, _surroundings: Surroundings) -> Vec<Ordered> {
+    pub fn step(&mut self, input: Input, surroundings: Surroundings) -> Vec<Ordered> {
+        self.surroundings = surroundings;
+        self.drawn = 0;
         let mut out = Outbox::default();
+        match input {
+            Input::PeerUp { peer } => self.peer_up(peer, &mut out),
+            Input::PeerDown { peer } => self.peer_down(peer, &mut out),
+            Input::Message { peer, message } => self.receive(peer, message, &mut out),
+            Input::BlockConnected {
+                height,
+                hash,
+                transactions,
+            } => self.block_connected(BestBlock { height, hash }, &transactions, &mut out),
+            Input::BlocksDisconnected { height, hash } => {
+                self.blocks_disconnected(BestBlock { height, hash }, &mut out);
+            }
+            Input::Command { id, command } => self.command(id, command, &mut out),
+            Input::Persisted { store, sequence } => self.persisted(store, sequence, &mut out),
+            Input::Told { id } => self.told(id, &mut out),
+            Input::Funded {
+                temporary_channel_id,
+                transaction,
+            } => self.funded(temporary_channel_id, transaction, &mut out),
+            Input::RouteFound { payment_id, paths } => {
+                self.route_found(payment_id, paths, &mut out);
+            }
+            Input::Tick => self.tick(&mut out),
+        }
+        self.settle(&mut out);
         out.take()
+    }
+
+    /// Lets everything follow: events are told, resolutions signed, acknowledgements written, until
+    /// nothing is left that needs no input.
+    fn settle(&mut self, out: &mut Outbox) {
+        while self.surface(out) | self.flush(out) {}
+        self.continue_closing(out);
+        self.finish_claims(out);
+        self.acknowledge(out);
+        self.archive(out);
+    }
+
+    /// Random bytes, different at each call within a step.
+    pub(crate) fn draw_entropy(&mut self) -> [u8; 32] {
+        self.drawn += 1;
+        let mut bytes = self.surroundings.entropy.to_vec();
+        bytes.extend_from_slice(&self.drawn.to_be_bytes());
+        sha256::Hash::hash(&bytes).to_byte_array()
+    }
+
+    /// Tells the user something, after the store's writes so far if it rests on them.
+    pub(crate) fn tell(
+        &mut self,
+        event: UserEvent,
+        purpose: TellPurpose,
+        after: Option<Store>,
+        out: &mut Outbox,
+    ) {
+        self.next_tell += 1;
+        let id = TellId(self.next_tell);
+        self.tells.insert(id, purpose);
+        let effect = Effect::Tell { id, event };
+        match after {
+            Some(store) => out.after(store, effect),
+            None => out.now(effect),
+        }
+    }
+
+    fn told(&mut self, id: TellId, out: &mut Outbox) {
+        match self.tells.remove(&id) {
+            None | Some(TellPurpose::News) => {}
+            Some(TellPurpose::Claimed(hash)) => {
+                if let Some(claim) = self.claims.get_mut(&hash) {
+                    claim.state = ClaimState::Handled;
+                }
+            }
+            Some(TellPurpose::Forwarded(event)) => {
+                self.forwarded.insert(event, true);
+            }
+            Some(TellPurpose::Outcome(payment_id)) => self.outcome_handled(payment_id, out),
+            Some(TellPurpose::Closed(channel_id)) => {
+                if let Some(channel) = self.channels.get_mut(&channel_id) {
+                    channel.volatile.closure_told = true;
+                }
+            }
+        }
+    }
+
+    fn persisted(&mut self, store: Store, sequence: u64, out: &mut Outbox) {
+        match store {
+            Store::Monitor(channel_id) => {
+                if let Some(channel) = self.channels.get_mut(&channel_id) {
+                    let durable = &mut channel.volatile.durable;
+                    *durable = (*durable).max(sequence);
+                }
+            }
+            Store::Payment(payment_id) => {
+                let sending = self.sending.entry(payment_id).or_default();
+                sending.durable = sending.durable.max(sequence);
+                self.drive_payment(payment_id, out);
+            }
+        }
+    }
+
+    /// Whatever follows from a channel's own error: the channel ends, or the peer is told, or nothing.
+    pub(crate) fn handle_channel_error(
+        &mut self,
+        channel_id: ChannelId,
+        error: ChannelError,
+        out: &mut Outbox,
+    ) {
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return;
+        };
+        match error {
+            ChannelError::Close(reason) => {
+                channel.force_close(&self.environment, &reason, true, out);
+                let data = reason;
+                let message = Message::Error(msgs::ErrorMessage { channel_id, data });
+                out.send_now(channel.peer(), message);
+            }
+            ChannelError::Warn(data) => {
+                let message = Message::Warning(msgs::WarningMessage { channel_id, data });
+                out.send_now(channel.peer(), message);
+                out.now(Effect::Disconnect {
+                    peer: channel.peer(),
+                });
+            }
+            ChannelError::Ignore(_) => {}
+        }
     }
 }

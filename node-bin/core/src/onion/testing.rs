@@ -1,8 +1,7 @@
 //! Nodes, hops and payments for the tests of onions.
 
 use bitcoin::ScriptBuf;
-use bitcoin::secp256k1::Secp256k1;
-use lightning::sign::{KeysManager, NodeSigner, Recipient};
+use lightning::sign::{NodeSigner, Recipient};
 use lightning::types::payment::{PaymentHash, PaymentSecret};
 
 use crate::keys::Environment;
@@ -12,12 +11,7 @@ use crate::spec::HtlcAdd;
 
 /// A node whose secrets all follow from one byte.
 pub(crate) fn environment(byte: u8) -> Environment {
-    Environment {
-        secp: Secp256k1::new(),
-        node_keys: KeysManager::new(&[byte; 32], 0, 0, true),
-        seed: [byte; 32],
-        destination_script: ScriptBuf::new(),
-    }
+    Environment::new([byte; 32], ScriptBuf::new())
 }
 
 /// A hop to this node.
@@ -49,6 +43,7 @@ pub(crate) fn payment(amount_msat: u64) -> PaymentRecord {
         route: None,
         parts: Vec::new(),
         outcome: None,
+        told: false,
     }
 }
 

@@ -8,7 +8,8 @@ use lightning::{impl_writeable_tlv_based, impl_writeable_tlv_based_enum};
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, Closure, CounterpartyChanges,
     CounterpartyCommitment, FundingState, HolderChanges, HolderCommitment, InboundHtlc,
-    OutboundHtlc, PendingEvent, RevokedSecrets, ShutdownState, SignedCommitment,
+    OutboundHtlc, PendingEvent, Rejection, Resolution, RevokedSecrets, ShutdownState,
+    SignedCommitment,
 };
 
 impl_writeable_tlv_based!(ChannelLimits, {
@@ -64,11 +65,31 @@ impl_writeable_tlv_based!(CounterpartyChanges, {
     (2, signed, required_vec),
 });
 
+impl_writeable_tlv_based_enum!(Rejection,
+    (0, Fail) => {
+        (0, reason, required),
+    },
+    (2, Malformed) => {
+        (0, sha256_of_onion, required),
+        (2, failure_code, required),
+    },
+);
+
+impl_writeable_tlv_based_enum!(Resolution,
+    (0, Claimed) => {
+        (0, preimage, required),
+    },
+    (2, Rejected) => {
+        (0, rejection, required),
+    },
+);
+
 impl_writeable_tlv_based!(InboundHtlc, {
     (0, add, required),
-    (2, preimage, option),
-    (4, committed, required),
-    (6, removed_by, option),
+    (2, committed, required),
+    (4, resolution, option),
+    (6, resolved_by, option),
+    (8, removed_by, option),
 });
 
 impl_writeable_tlv_based!(OutboundHtlc, {

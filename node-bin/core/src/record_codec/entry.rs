@@ -37,6 +37,10 @@ impl_writeable_tlv_based_enum!(UpdateStep,
         (2, preimage, required),
         (4, claim, option),
     },
+    (11, RejectHtlc) => {
+        (0, htlc_id, required),
+        (2, rejection, required),
+    },
     (12, FundingConfirmed) => {
         (0, height, required),
         (2, transaction_index, required),

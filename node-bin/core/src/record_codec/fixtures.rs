@@ -269,8 +269,11 @@ fn counterparty(number: u64) -> CounterpartyCommitment {
 pub(crate) fn channel() -> ChannelRecord {
     let inbound = InboundHtlc {
         add: add(5),
-        preimage: Some(PaymentPreimage([9; 32])),
         committed: true,
+        resolution: Some(Resolution::Claimed {
+            preimage: PaymentPreimage([9; 32]),
+        }),
+        resolved_by: Some(40),
         removed_by: Some(41),
     };
     let outbound = |htlc_id, source, preimage| OutboundHtlc {
@@ -362,6 +365,19 @@ fn commitment_steps() -> Vec<UpdateStep> {
             preimage: PaymentPreimage([9; 32]),
             claim: None,
         },
+        UpdateStep::RejectHtlc {
+            htlc_id: 7,
+            rejection: Rejection::Fail {
+                reason: vec![53; 4],
+            },
+        },
+        UpdateStep::RejectHtlc {
+            htlc_id: 8,
+            rejection: Rejection::Malformed {
+                sha256_of_onion: [54; 32],
+                failure_code: 0xc005,
+            },
+        },
     ]
 }
 
@@ -449,6 +465,7 @@ pub(crate) fn payment() -> PaymentRecord {
         outcome: Some(PaymentOutcome::Sent {
             preimage: PaymentPreimage([9; 32]),
         }),
+        told: true,
     }
 }
 
@@ -467,6 +484,7 @@ fn gave_up() -> PaymentRecord {
         outcome: Some(PaymentOutcome::Failed {
             reason: "no route".into(),
         }),
+        told: false,
     }
 }
 

@@ -45,4 +45,5 @@ impl_writeable_tlv_based!(PaymentRecord, {
     (16, route, option),
     (18, parts, required_vec),
     (20, outcome, option),
+    (22, told, required),
 });

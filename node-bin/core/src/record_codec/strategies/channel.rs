@@ -126,12 +126,32 @@ prop_compose! {
 prop_compose! {
     fn inbound()(
         add in htlc_add(),
-        preimage in maybe(preimage()),
         committed in any::<bool>(),
+        resolution in maybe(resolution()),
+        resolved_by in maybe(any::<u64>()),
         removed_by in maybe(any::<u64>()),
     ) -> InboundHtlc {
-        InboundHtlc { add, preimage, committed, removed_by }
+        InboundHtlc { add, committed, resolution, resolved_by, removed_by }
     }
+}
+
+pub(crate) fn rejection() -> impl Strategy<Value = Rejection> {
+    prop_oneof![
+        vec(any::<u8>(), 0..40).prop_map(|reason| Rejection::Fail { reason }),
+        (bytes_32(), any::<u16>()).prop_map(|(sha256_of_onion, failure_code)| {
+            Rejection::Malformed {
+                sha256_of_onion,
+                failure_code,
+            }
+        }),
+    ]
+}
+
+fn resolution() -> impl Strategy<Value = Resolution> {
+    prop_oneof![
+        preimage().prop_map(|preimage| Resolution::Claimed { preimage }),
+        rejection().prop_map(|rejection| Resolution::Rejected { rejection }),
+    ]
 }
 
 prop_compose! {

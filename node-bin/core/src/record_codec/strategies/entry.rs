@@ -41,6 +41,8 @@ fn commitment_step() -> impl Strategy<Value = UpdateStep> {
                 claim,
             }
         }),
+        (any::<u64>(), super::channel::rejection())
+            .prop_map(|(htlc_id, rejection)| { UpdateStep::RejectHtlc { htlc_id, rejection } }),
     ]
 }
 

@@ -55,6 +55,7 @@ prop_compose! {
         route in maybe(wish()),
         parts in vec(part(), 0..3),
         outcome in maybe(outcome()),
+        told in any::<bool>(),
     ) -> PaymentRecord {
         PaymentRecord {
             sequence,
@@ -68,6 +69,7 @@ prop_compose! {
             route,
             parts,
             outcome,
+            told,
         }
     }
 }

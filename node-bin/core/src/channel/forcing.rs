@@ -1,0 +1,59 @@
+//! Closing by force: the holder's commitment goes to the chain.
+
+use bitcoin::Transaction;
+
+use crate::commitment;
+use crate::keys::Environment;
+use crate::record::Closure;
+use crate::update::UpdateStep;
+
+use super::{Channel, Outbox};
+
+impl Channel {
+    /// Decides that the channel ends with a commitment, if it has not ended already. The decision is
+    /// written first; its event lets the node publish, so that a crash in between publishes later.
+    pub(crate) fn force_close(
+        &mut self,
+        _environment: &Environment,
+        reason: &str,
+        broadcast: bool,
+        out: &mut Outbox,
+    ) {
+        if self.record.closure.is_some() {
+            return;
+        }
+        let step = UpdateStep::ChannelForceClosed {
+            reason: reason.to_owned(),
+            broadcast,
+        };
+        // A forced close fits any record.
+        let _ = self.commit(vec![step], out);
+    }
+
+    /// The holder's commitment if the channel ended with it and it may be published.
+    pub fn transaction_to_publish(&self, environment: &Environment) -> Option<Transaction> {
+        match &self.record.closure {
+            Some(Closure::Forced {
+                broadcast: true, ..
+            }) => Some(commitment::holder_commitment_transaction(
+                environment,
+                &self.record.parameters,
+                &self.record.holder,
+            )),
+            _ => None,
+        }
+    }
+
+    /// Whether a transaction that spends the funding is one that both sides agreed to close with: it
+    /// pays to nothing but the scripts of both `shutdown`s.
+    pub fn is_closing_transaction(&self, transaction: &Transaction) -> bool {
+        let shutdown = &self.record.shutdown;
+        let (Some(holder), Some(counterparty)) = (&shutdown.holder, &shutdown.counterparty) else {
+            return false;
+        };
+        transaction
+            .output
+            .iter()
+            .all(|output| output.script_pubkey == *holder || output.script_pubkey == *counterparty)
+    }
+}

@@ -1,0 +1,117 @@
+//! Blocks and ticks.
+
+use bitcoin::Transaction;
+use lightning::ln::types::ChannelId;
+
+use crate::channel::{ChannelError, Outbox};
+use crate::input::PlacedTransaction;
+
+use super::{BestBlock, Node};
+
+/// What the user is told of a channel that was closed by agreement.
+pub(super) const COOPERATIVE: &str = "CooperativeClosure: closed by agreement";
+
+impl Node {
+    pub(super) fn block_connected(
+        &mut self,
+        block: BestBlock,
+        transactions: &[PlacedTransaction],
+        out: &mut Outbox,
+    ) {
+        self.best_block = block;
+        let ids: Vec<_> = self.channels.keys().copied().collect();
+        for channel_id in ids {
+            if let Err(error) = self.connect_to_channel(channel_id, block, transactions, out) {
+                self.handle_channel_error(channel_id, error, out);
+            }
+        }
+        self.expire_claimables(out);
+    }
+
+    fn connect_to_channel(
+        &mut self,
+        channel_id: ChannelId,
+        block: BestBlock,
+        transactions: &[PlacedTransaction],
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        let environment = self.environment.clone();
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return Ok(());
+        };
+        let funding = channel.record.parameters.funding;
+        for placed in transactions {
+            if placed.transaction.compute_txid() == funding.txid {
+                channel.funding_seen(&environment, block.height, placed, out)?;
+            }
+            let outpoint = funding.into_bitcoin_outpoint();
+            let spends = placed
+                .transaction
+                .input
+                .iter()
+                .any(|i| i.previous_output == outpoint);
+            if spends {
+                self.funding_spent(channel_id, &placed.transaction, out)?;
+                break;
+            }
+        }
+        self.depth_reached(channel_id, out)
+    }
+
+    /// The channel's funding output is spent in a block: by the closing transaction, whether this node
+    /// has the last word of its negotiation or not, or by a commitment.
+    fn funding_spent(
+        &mut self,
+        channel_id: ChannelId,
+        transaction: &Transaction,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return Ok(());
+        };
+        let is_agreed = channel.is_closing_transaction(transaction);
+        channel.volatile.closing_confirmed = is_agreed;
+        if channel.record.closure.is_some() {
+            return Ok(());
+        }
+        if is_agreed {
+            let transaction = transaction.clone();
+            let step = crate::update::UpdateStep::CooperativelyClosed { transaction };
+            channel.commit(vec![step], out)?;
+            self.tell_cooperative(channel_id, out);
+            return Ok(());
+        }
+        let reason = "CommitmentTxConfirmed: the channel was closed on chain";
+        channel.force_close(&self.environment, reason, false, out);
+        Ok(())
+    }
+
+    pub(super) fn blocks_disconnected(&mut self, block: BestBlock, out: &mut Outbox) {
+        self.best_block = block;
+        let ids: Vec<_> = self.channels.keys().copied().collect();
+        for channel_id in ids {
+            let Some(channel) = self.channels.get_mut(&channel_id) else {
+                continue;
+            };
+            if let Err(error) = channel.funding_unseen(block.height, out) {
+                self.handle_channel_error(channel_id, error, out);
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, out: &mut Outbox) {
+        self.tick_waiting(out);
+        self.tick_fees();
+        self.tick_claimables(out);
+    }
+
+    /// Channels that this node opened follow its fee rate.
+    fn tick_fees(&mut self) {
+        let feerate_per_kw = self.policy.feerate_per_kw;
+        for channel in self.channels.values_mut() {
+            if channel.record.counterparty.spec.feerate_per_kw != feerate_per_kw {
+                channel.volatile.fee = Some(feerate_per_kw);
+            }
+        }
+    }
+}

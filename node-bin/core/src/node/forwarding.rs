@@ -1,0 +1,267 @@
+//! Deciding what an accepted HTLC becomes: an HTLC on another channel, a part of a payment to this node,
+//! or a failure with the code that BOLT 4 asks for.
+
+use crate::channel::{Outbox, Unable, WaitingAdd};
+use crate::onion::{self, OwnFailure, Peeled, code};
+use crate::record::Rejection;
+use crate::source::{HtlcSource, InboundHtlcId, InboundPart};
+use crate::spec::HtlcAdd;
+
+use super::Node;
+
+/// An HTLC that expires within so many blocks is too late to be passed on: there has to be time to
+/// claim it on chain.
+pub(crate) const LEAST_BLOCKS_TO_EXPIRY: u32 = 39;
+/// An HTLC that expires later than so many blocks locks up funds for nothing (BOLT 4: about 2 weeks).
+const MOST_BLOCKS_TO_EXPIRY: u32 = 2_016;
+/// Millisatoshis of trimmed HTLCs that a channel may hold at the most: what a close may cost.
+pub(crate) const MAXIMUM_DUST_EXPOSURE_MSAT: u64 = 5_000_000;
+
+struct Forward {
+    shared_secret: [u8; 32],
+    onion: Vec<u8>,
+    short_channel_id: u64,
+    amount_msat: u64,
+    cltv_expiry: u32,
+}
+
+impl Node {
+    pub(super) fn accept(&mut self, inbound: InboundHtlcId, add: &HtlcAdd, out: &mut Outbox) {
+        let peeled = onion::peel(&self.environment, add);
+        match peeled {
+            Peeled::Forward {
+                shared_secret,
+                onion,
+                short_channel_id,
+                amount_msat,
+                cltv_expiry,
+            } => {
+                let forward = Forward {
+                    shared_secret,
+                    onion,
+                    short_channel_id,
+                    amount_msat,
+                    cltv_expiry,
+                };
+                if let Err(failure) = self.forward(inbound, add, forward) {
+                    self.reject_with(
+                        inbound,
+                        &shared_secret,
+                        &failure,
+                        "cannot be forwarded",
+                        out,
+                    );
+                }
+            }
+            Peeled::Receive {
+                shared_secret,
+                amount_msat,
+                total_msat,
+                cltv_expiry,
+                payment_secret,
+                keysend_preimage,
+            } => {
+                let part = super::receiving::ReceivedPart {
+                    id: inbound,
+                    shared_secret,
+                    amount_msat: add.amount_msat,
+                    cltv_expiry: add.cltv_expiry,
+                };
+                let meant = super::receiving::Meant {
+                    payment_hash: add.payment_hash,
+                    amount_msat,
+                    total_msat,
+                    cltv_expiry,
+                    payment_secret,
+                    keysend_preimage,
+                };
+                if let Err(failure) = self.receive_part(part, &meant, out) {
+                    self.reject_with(inbound, &shared_secret, &failure, "is not expected", out);
+                }
+            }
+            Peeled::Malformed {
+                sha256_of_onion,
+                failure_code,
+            } => {
+                let rejection = Rejection::Malformed {
+                    sha256_of_onion,
+                    failure_code,
+                };
+                self.reject(inbound, rejection, "has an onion that cannot be read", out);
+            }
+            Peeled::Refused {
+                shared_secret,
+                failure,
+            } => self.reject_with(
+                inbound,
+                &shared_secret,
+                &failure,
+                "asks for what cannot be",
+                out,
+            ),
+        }
+    }
+
+    /// Refuses an inbound HTLC with a failure of this node's own.
+    pub(super) fn reject_with(
+        &mut self,
+        inbound: InboundHtlcId,
+        shared_secret: &[u8; 32],
+        failure: &OwnFailure,
+        why: &str,
+        out: &mut Outbox,
+    ) {
+        let reason = onion::wrap_own_failure(shared_secret, failure);
+        let why = format!("{why}: failure code {:#06x}", failure.code);
+        self.reject(inbound, Rejection::Fail { reason }, &why, out);
+    }
+
+    fn forward(
+        &mut self,
+        inbound: InboundHtlcId,
+        add: &HtlcAdd,
+        forward: Forward,
+    ) -> Result<(), OwnFailure> {
+        let outbound = self.check_forward(inbound, add, &forward)?;
+        let part = InboundPart {
+            id: inbound,
+            amount_msat: add.amount_msat,
+            cltv_expiry: add.cltv_expiry,
+            shared_secret: forward.shared_secret,
+        };
+        let waiting = WaitingAdd {
+            add: HtlcAdd {
+                htlc_id: 0,
+                amount_msat: forward.amount_msat,
+                payment_hash: add.payment_hash,
+                cltv_expiry: forward.cltv_expiry,
+                onion: forward.onion,
+            },
+            source: HtlcSource::Forward { parts: vec![part] },
+        };
+        if let Some(channel) = self.channels.get_mut(&outbound) {
+            channel.offer(waiting);
+        }
+        Ok(())
+    }
+
+    /// BOLT 4's and BOLT 7's checks of a forward. The channel to forward over.
+    fn check_forward(
+        &self,
+        inbound: InboundHtlcId,
+        add: &HtlcAdd,
+        forward: &Forward,
+    ) -> Result<lightning::ln::types::ChannelId, OwnFailure> {
+        let with_amount = |code, msat: u64| OwnFailure::update(code, &msat.to_be_bytes());
+        let Some(channel) = self.channel_by_scid(forward.short_channel_id) else {
+            return Err(OwnFailure::bare(code::UNKNOWN_NEXT_PEER));
+        };
+        if channel.is_shutting_down() {
+            return Err(OwnFailure::update(code::CHANNEL_DISABLED, &[0, 0]));
+        }
+        let proportional =
+            u128::from(forward.amount_msat) * u128::from(self.policy.fee_proportional_millionths);
+        let fee_msat = u128::from(self.policy.fee_base_msat) + proportional / 1_000_000;
+        if u128::from(add.amount_msat) < u128::from(forward.amount_msat) + fee_msat {
+            return Err(with_amount(code::FEE_INSUFFICIENT, add.amount_msat));
+        }
+        let delta = u32::from(self.policy.cltv_expiry_delta);
+        if add.cltv_expiry < forward.cltv_expiry.saturating_add(delta) {
+            let data = add.cltv_expiry.to_be_bytes();
+            return Err(OwnFailure::update(code::INCORRECT_CLTV_EXPIRY, &data));
+        }
+        let height = self.best_block.height;
+        if forward.cltv_expiry <= height + 1 || add.cltv_expiry <= height + LEAST_BLOCKS_TO_EXPIRY {
+            return Err(OwnFailure::update(code::EXPIRY_TOO_SOON, &[]));
+        }
+        if add.cltv_expiry > height + MOST_BLOCKS_TO_EXPIRY {
+            return Err(OwnFailure::bare(code::EXPIRY_TOO_FAR));
+        }
+        let minimum_msat = channel
+            .record
+            .parameters
+            .counterparty_limits
+            .htlc_minimum_msat;
+        if forward.amount_msat < minimum_msat {
+            return Err(with_amount(code::AMOUNT_BELOW_MINIMUM, forward.amount_msat));
+        }
+        let limits = &channel.record.parameters.counterparty_limits;
+        let own_limit_sat = channel.record.parameters.holder_limits.dust_limit_sat;
+        let is_dust = forward.amount_msat / 1_000 < limits.dust_limit_sat.max(own_limit_sat);
+        let is_exposed = |channel: &crate::channel::Channel| {
+            is_dust && channel.dust_exposure_msat() > MAXIMUM_DUST_EXPOSURE_MSAT
+        };
+        let inbound = self.channels.get(&inbound.channel_id);
+        let bound = self.policy.maximum_unacknowledged_events;
+        if channel.record.events.len() >= bound
+            || is_exposed(channel)
+            || inbound.is_some_and(is_exposed)
+        {
+            return Err(OwnFailure::update(code::TEMPORARY_CHANNEL_FAILURE, &[]));
+        }
+        Ok(channel.id())
+    }
+
+    pub(super) fn channel_by_scid(
+        &self,
+        short_channel_id: u64,
+    ) -> Option<&crate::channel::Channel> {
+        self.channels.values().find(|channel| {
+            channel.is_ready() && channel.short_channel_id() == Some(short_channel_id)
+        })
+    }
+
+    /// Signs whatever waits on any channel whose turn it is. Whether anything could not be offered.
+    pub(super) fn flush(&mut self, out: &mut Outbox) -> bool {
+        let mut any = false;
+        let ids: Vec<_> = self.channels.keys().copied().collect();
+        for channel_id in ids {
+            let Some(channel) = self.channels.get_mut(&channel_id) else {
+                continue;
+            };
+            match channel.flush(&self.environment, out) {
+                Ok(unable) => {
+                    any |= !unable.is_empty();
+                    for (waiting, why) in unable {
+                        self.cannot_offer(waiting, why, out);
+                    }
+                }
+                Err(error) => self.handle_channel_error(channel_id, error, out),
+            }
+        }
+        any
+    }
+
+    /// An HTLC that was to be offered cannot be: whoever pays for it gets it back.
+    pub(super) fn cannot_offer(&mut self, waiting: WaitingAdd, why: Unable, out: &mut Outbox) {
+        let failure = match why {
+            Unable::BelowMinimum => OwnFailure::update(
+                code::AMOUNT_BELOW_MINIMUM,
+                &waiting.add.amount_msat.to_be_bytes(),
+            ),
+            Unable::NoRoom => OwnFailure::update(code::TEMPORARY_CHANNEL_FAILURE, &[]),
+            Unable::Closing => OwnFailure::bare(code::PERMANENT_CHANNEL_FAILURE),
+        };
+        match waiting.source {
+            HtlcSource::Forward { parts } => {
+                for part in parts {
+                    let why = "finds no room downstream";
+                    self.reject_with(part.id, &part.shared_secret, &failure, why, out);
+                }
+            }
+            HtlcSource::Own {
+                payment_id,
+                part,
+                path,
+                ..
+            } => {
+                let failed = super::sending::PartFailure {
+                    failed_channel: path.first().map(|hop| hop.short_channel_id),
+                    is_permanent: false,
+                    reason: format!("its first channel cannot take it now: {why:?}"),
+                };
+                self.part_failed(payment_id, part, failed, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A start: records and their logs become channels, and the events in them are told again. That is all
+//! of it: there is nothing to reconstruct.
+
+use crate::channel::{Channel, Outbox};
+use crate::effect::UserEvent;
+use crate::payment::{PartState, PaymentPart, PaymentRecord};
+use crate::record::Closure;
+use crate::source::HtlcSource;
+
+use super::sending::Sending;
+use super::{LoadError, Node, StoredChannel, TellPurpose};
+
+/// The channel that a snapshot and its log make.
+pub(super) fn replay_log(stored: StoredChannel) -> Result<Channel, LoadError> {
+    let mut record = stored.snapshot;
+    let snapshot = record.sequence;
+    for entry in &stored.entries {
+        // What a crash left of a trim.
+        if entry.sequence <= snapshot {
+            continue;
+        }
+        record.apply(entry).map_err(|error| LoadError::Log {
+            channel_id: record.parameters.channel_id,
+            error,
+        })?;
+    }
+    Ok(Channel::loaded(record, snapshot))
+}
+
+impl Node {
+    /// Knows every own payment again that a monitor holds a part of, even if its record is lost. All
+    /// monitors are looked at before any event is told: one alone could say Failed where another says
+    /// Sent.
+    pub(super) fn rebuild_payments(&mut self) {
+        let mut found: Vec<(HtlcSource, u64, lightning::types::payment::PaymentHash)> = Vec::new();
+        for channel in self.channels.values() {
+            for htlc in channel.record.outbound.values() {
+                found.push((
+                    htlc.source.clone(),
+                    htlc.add.amount_msat,
+                    htlc.add.payment_hash,
+                ));
+            }
+            for pending in &channel.record.events {
+                match &pending.event {
+                    crate::event::MonitorEvent::ForwardedHtlcClaimed {
+                        source,
+                        preimage,
+                        amount_msat,
+                        ..
+                    } => found.push((source.clone(), *amount_msat, (*preimage).into())),
+                    crate::event::MonitorEvent::ForwardedHtlcFailed {
+                        source,
+                        payment_hash,
+                        ..
+                    } => found.push((source.clone(), 0, *payment_hash)),
+                    _ => {}
+                }
+            }
+        }
+        for (source, amount_msat, payment_hash) in found {
+            let HtlcSource::Own {
+                payment_id,
+                part,
+                session_key,
+                path,
+            } = source
+            else {
+                continue;
+            };
+            let payment = self
+                .payments
+                .entry(payment_id)
+                .or_insert_with(|| PaymentRecord {
+                    sequence: 0,
+                    payment_id,
+                    payment_hash,
+                    amount_msat,
+                    payment_secret: None,
+                    keysend_preimage: None,
+                    payment_metadata: None,
+                    final_cltv_expiry_delta: 0,
+                    route: None,
+                    parts: Vec::new(),
+                    outcome: None,
+                    told: false,
+                });
+            self.sending.entry(payment_id).or_default();
+            if !payment.parts.iter().any(|known| known.part == part) {
+                payment.parts.push(PaymentPart {
+                    part,
+                    session_key,
+                    path,
+                    state: PartState::Pending,
+                });
+            }
+        }
+    }
+
+    /// Tells the user what may have been told or not before the crash and has no event of its own.
+    pub(super) fn tell_again(&mut self, out: &mut Outbox) {
+        let ids: Vec<_> = self.payments.keys().copied().collect();
+        for payment_id in ids {
+            self.sending
+                .entry(payment_id)
+                .or_insert_with(Sending::default);
+            self.tell_outcome(payment_id, out);
+            self.drive_payment(payment_id, out);
+        }
+        let closed: Vec<_> = self
+            .channels
+            .values()
+            .filter_map(|channel| {
+                let reason = match channel.record.closure.as_ref()? {
+                    Closure::Cooperative { .. } => super::blocks::COOPERATIVE.to_owned(),
+                    Closure::Forced { reason, .. } => reason.clone(),
+                };
+                Some((channel.id(), reason))
+            })
+            .collect();
+        for (channel_id, reason) in closed {
+            let event = UserEvent::ChannelClosed { channel_id, reason };
+            self.tell(event, TellPurpose::Closed(channel_id), None, out);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The explorer: plays a flow once without faults, forks the world at every crash point, lets each fork run to
+//! rest, and judges it; and the same again inside each recovery.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::channel::Connection;
+
+use super::judge::{Verdict, judge};
+use super::plan::{Fault, Plan};
+use super::schedule::Action;
+use super::setup::SetupError;
+use super::world::World;
+
+/// Failures kept with their plans; the rest are counted.
+const FAILURES_KEPT: usize = 50;
+
+/// Where the second and further crashes of a case hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The node that died, until its channels are re-established and no event is unacknowledged.
+    Restarted,
+    /// Any node, until the world is at rest.
+    Everyone,
+}
+
+/// What to explore.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Crashes in a case.
+    pub depth: usize,
+    /// Where those after the first hit.
+    pub scope: Scope,
+    /// Cuts of connections too, at every message.
+    pub cuts: bool,
+    /// Images too that have lost the acknowledgements at the end of each log.
+    pub lost_acks: bool,
+    /// Threads.
+    pub threads: usize,
+    /// No case is begun after that long.
+    pub time_limit: Option<Duration>,
+}
+
+/// A case that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What to replay.
+    pub plan: Plan,
+    /// What is wrong.
+    pub complaints: Vec<String>,
+}
+
+/// What an exploration came to.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Cases judged, the run without faults among them.
+    pub cases: u64,
+    /// Cases that failed.
+    pub failed: u64,
+    /// Some of them.
+    pub failures: Vec<Failure>,
+    /// Payments that ended otherwise than planned, and honestly so.
+    pub ended_otherwise: u64,
+    /// Actions in the run without faults.
+    pub actions: u64,
+    /// The time limit came first.
+    pub is_cut_short: bool,
+    /// Spent forking and crashing, over all threads.
+    pub forking: Duration,
+    /// Spent running to rest.
+    pub running: Duration,
+    /// Spent judging.
+    pub judging: Duration,
+}
+
+impl Report {
+    /// Adds another's figures.
+    pub fn add(&mut self, other: Report) {
+        self.cases += other.cases;
+        self.failed += other.failed;
+        self.ended_otherwise += other.ended_otherwise;
+        self.actions = self.actions.max(other.actions);
+        self.is_cut_short |= other.is_cut_short;
+        self.forking += other.forking;
+        self.running += other.running;
+        self.judging += other.judging;
+        self.failures.extend(other.failures);
+        self.failures.truncate(FAILURES_KEPT);
+    }
+
+    /// Takes a case's verdict.
+    pub fn record(&mut self, plan: &Plan, verdict: Verdict) {
+        self.cases += 1;
+        self.ended_otherwise += verdict.ended_otherwise as u64;
+        if !verdict.complaints.is_empty() {
+            self.failed += 1;
+            if self.failures.len() < FAILURES_KEPT {
+                self.failures.push(Failure {
+                    plan: plan.clone(),
+                    complaints: verdict.complaints,
+                });
+            }
+        }
+    }
+}
+
+/// Explores a plan: its own faults come first in every case.
+pub fn explore(plan: &Plan, options: Options) -> Result<Report, SetupError> {
+    let started = Instant::now();
+    let mut total = Report::default();
+    let mut world = plan.start()?;
+    world.run_to_rest();
+    total.actions = world.actions;
+    let base = plan.start()?;
+    let claimed = Mutex::new(HashSet::new());
+    let reports: Vec<Report> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.threads.max(1))
+            .map(|_| {
+                let mut worker = Worker {
+                    options,
+                    started,
+                    claimed: &claimed,
+                    report: Report::default(),
+                };
+                let world = base.clone();
+                scope.spawn(move || {
+                    worker.case(world, plan, options.depth, None);
+                    worker.report
+                })
+            })
+            .collect();
+        let finished = workers.into_iter().map(|worker| worker.join());
+        finished.map(Result::unwrap_or_default).collect()
+    });
+    for report in reports {
+        total.add(report);
+    }
+    Ok(total)
+}
+
+/// One thread's share. All threads walk the same first run; each point's cases go to whoever claims it.
+struct Worker<'a> {
+    options: Options,
+    started: Instant,
+    claimed: &'a Mutex<HashSet<(u64, usize, bool)>>,
+    report: Report,
+}
+
+impl Worker<'_> {
+    /// Runs a world to rest and judges it. On the way, forks it at every point if more crashes are
+    /// wanted. `restarted`: the node that died last.
+    fn case(&mut self, mut world: World, plan: &Plan, crashes: usize, restarted: Option<usize>) {
+        let is_first = plan.faults.is_empty();
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            if crashes > 0 {
+                self.walk(&mut world, plan, crashes, restarted);
+            } else {
+                let started = Instant::now();
+                world.run_to_rest();
+                self.report.running += started.elapsed();
+            }
+            let started = Instant::now();
+            let verdict = judge(&mut world);
+            self.report.judging += started.elapsed();
+            verdict
+        }));
+        if is_first && !self.claim((u64::MAX, 0, false)) {
+            return;
+        }
+        let verdict = result.unwrap_or_else(|panic| Verdict {
+            complaints: vec![panic_words(&*panic)],
+            ended_otherwise: 0,
+        });
+        self.report.record(plan, verdict);
+    }
+
+    fn walk(&mut self, world: &mut World, plan: &Plan, crashes: usize, restarted: Option<usize>) {
+        let mut last_point = None;
+        let mut is_open = true;
+        while let Some(action) = world.choose() {
+            if self.is_late() {
+                self.report.is_cut_short = true;
+                is_open = false;
+            }
+            let node = match action {
+                Action::Run(node) if is_open && self.concerns(node, restarted) => Some(node),
+                _ => None,
+            };
+            if let Some(node) = node
+                && last_point != Some((world.actions, node))
+            {
+                self.point(world, plan, crashes, node);
+            }
+            if let (Action::Deliver { link, .. }, true) = (action, self.options.cuts && is_open) {
+                self.cut(world, plan, crashes, link);
+            }
+            world.perform(action);
+            if let Some(node) = node {
+                self.point(world, plan, crashes, node);
+                last_point = Some((world.actions, node));
+            }
+            let restarted_only = self.options.scope == Scope::Restarted;
+            if let Some(node) = restarted
+                && restarted_only
+                && has_settled(world, node)
+            {
+                is_open = false;
+            }
+        }
+    }
+
+    fn concerns(&self, node: usize, restarted: Option<usize>) -> bool {
+        self.options.scope == Scope::Everyone || restarted.is_none_or(|restarted| restarted == node)
+    }
+
+    fn is_late(&self) -> bool {
+        let limit = self.options.time_limit;
+        limit.is_some_and(|limit| self.started.elapsed() > limit)
+    }
+
+    fn claim(&self, point: (u64, usize, bool)) -> bool {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.insert(point)
+    }
+
+    /// All crashes of a node that are possible now.
+    fn point(&mut self, world: &World, plan: &Plan, crashes: usize, node: usize) {
+        let at = world.actions;
+        if plan.faults.is_empty() && !self.claim((at, node, false)) {
+            return;
+        }
+        let mut images = world.images(node);
+        if self.options.lost_acks {
+            let mut lost = images[0].clone();
+            lost.acks_lost = true;
+            images.push(lost);
+        }
+        for image in images {
+            let fault = Fault::Crash { node, at, image };
+            self.fork(world, plan, crashes, &fault, Some(node));
+        }
+    }
+
+    fn cut(&mut self, world: &World, plan: &Plan, crashes: usize, link: usize) {
+        let at = world.actions;
+        if plan.faults.is_empty() && !self.claim((at, link, true)) {
+            return;
+        }
+        let pair = world.links[link].ends;
+        self.fork(world, plan, crashes, &Fault::Cut { pair, at }, None);
+    }
+
+    fn fork(
+        &mut self,
+        world: &World,
+        plan: &Plan,
+        crashes: usize,
+        fault: &Fault,
+        restarted: Option<usize>,
+    ) {
+        let started = Instant::now();
+        let mut fork = world.clone();
+        fork.suffer(fault);
+        self.report.forking += started.elapsed();
+        self.case(fork, &plan.and(fault.clone()), crashes - 1, restarted);
+    }
+}
+
+/// Whether a node has come back: its channels are re-established and no event is unacknowledged.
+fn has_settled(world: &World, node: usize) -> bool {
+    let node = &world.nodes[node];
+    node.engine.as_ref().is_some_and(|engine| {
+        engine.node.channels.values().all(|channel| {
+            channel.record.closure.is_some()
+                || (channel.volatile.connection == Connection::Up
+                    && channel.record.events.is_empty())
+        })
+    })
+}
+
+/// What a panic said.
+pub fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(|words| (*words).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", words.unwrap_or_default())
+}

@@ -1,0 +1,103 @@
+//! What a world plays: payments with their expected ends, and commands in phases. A phase begins when nothing
+//! of the one before is left to happen.
+
+use lightning::types::payment::{PaymentHash, PaymentPreimage};
+
+use crate::input::Command;
+use crate::source::PaymentId;
+
+use super::user::Wish;
+
+/// How a payment ends when nothing goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Sent and claimed.
+    Sent,
+    /// Failed.
+    Failed,
+}
+
+/// A payment's part: its way and what is to arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedPart {
+    /// Nodes, the payer first and the payee last.
+    pub nodes: Vec<usize>,
+    /// What each channel on the way carries, in millisatoshis.
+    pub amounts_msat: Vec<u64>,
+}
+
+/// A payment of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedPayment {
+    /// Who pays.
+    pub payer: usize,
+    /// Who is paid.
+    pub payee: usize,
+    /// Its id.
+    pub payment_id: PaymentId,
+    /// Its hash.
+    pub payment_hash: PaymentHash,
+    /// Its preimage.
+    pub preimage: PaymentPreimage,
+    /// All of it, in millisatoshis.
+    pub amount_msat: u64,
+    /// Its parts.
+    pub parts: Vec<PlannedPart>,
+    /// What the payee's user does at once.
+    pub wish: Wish,
+    /// How it ends when nothing goes wrong.
+    pub end: End,
+}
+
+/// A step of a phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A user gives a command.
+    Order {
+        /// Whose.
+        node: usize,
+        /// What.
+        command: Command,
+    },
+    /// Blocks are mined.
+    Mine {
+        /// How many.
+        blocks: u32,
+    },
+}
+
+/// A flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Its name.
+    pub name: String,
+    /// All payments in it.
+    pub payments: Vec<PlannedPayment>,
+    /// Phases.
+    pub phases: Vec<Vec<Step>>,
+    /// Pairs whose channel ends closed by agreement.
+    pub closes: Vec<[usize; 2]>,
+    /// What each channel's opener has outside HTLCs before the flow, in millisatoshis; by pair.
+    pub opened: Vec<OpenedChannel>,
+}
+
+/// A channel as the flow finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenedChannel {
+    /// Its nodes.
+    pub pair: [usize; 2],
+    /// What each of them owns, in millisatoshis.
+    pub balances_msat: [u64; 2],
+}
+
+impl PlannedPayment {
+    /// What the payer gives for fees, in millisatoshis.
+    pub fn fee_msat(&self) -> u64 {
+        let first: u64 = self
+            .parts
+            .iter()
+            .filter_map(|part| part.amounts_msat.first())
+            .sum();
+        first.saturating_sub(self.amount_msat)
+    }
+}

@@ -1,0 +1,169 @@
+//! What users heard of payments: the invariants 5, 8 and 13. A payment is sent if and only if it is claimed,
+//! each end is told at least once and no two ends of one payment are told.
+
+use crate::effect::UserEvent;
+use crate::input::Command;
+use crate::sim::flow::{End, PlannedPayment};
+use crate::sim::names::short;
+use crate::sim::user::User;
+use crate::sim::world::World;
+
+/// What one payer and one payee have handled of one payment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ends {
+    claimable: usize,
+    claimed: usize,
+    sent: usize,
+    failed: usize,
+    forwarded: usize,
+}
+
+/// What is wrong, and how many payments ended otherwise than planned.
+pub fn complaints(world: &World) -> (Vec<String>, usize) {
+    let mut found = Vec::new();
+    let mut otherwise = 0;
+    for payment in &world.flow.payments {
+        let title = format!("payment {}", short(&payment.payment_id));
+        let ends = ends(world, payment);
+        of_payment(world, payment, &ends, &title, &mut found);
+        let end = if ends.sent > 0 {
+            End::Sent
+        } else {
+            End::Failed
+        };
+        if (end, payment.end) == (End::Sent, End::Failed) {
+            found.push(format!("{title} was sent, and nobody should have claimed it"));
+        }
+        otherwise += usize::from(end != payment.end);
+    }
+    (found, otherwise)
+}
+
+fn of_payment(
+    world: &World,
+    payment: &PlannedPayment,
+    ends: &Ends,
+    title: &str,
+    found: &mut Vec<String>,
+) {
+    if ends.sent > 0 && ends.failed > 0 {
+        found.push(format!("{title} was told as sent and as failed"));
+    }
+    if ends.sent == 0 && ends.failed == 0 && !was_refused(&world.nodes[payment.payer].user, payment)
+    {
+        found.push(format!("{title}: its payer never heard of its end"));
+    }
+    if (ends.sent > 0) != (ends.claimed > 0) {
+        found.push(format!(
+            "{title}: told as sent {} times, as claimed {} times",
+            ends.sent, ends.claimed
+        ));
+    }
+    if ends.claimed > 0 && ends.claimable == 0 {
+        found.push(format!("{title}: claimed, and was never claimable"));
+    }
+    let hops: usize = payment.parts.iter().map(|part| part.nodes.len() - 2).sum();
+    if ends.sent > 0 && ends.forwarded < hops {
+        found.push(format!(
+            "{title}: {} of {hops} forwards were told",
+            ends.forwarded
+        ));
+    }
+    for node in [payment.payer, payment.payee] {
+        for heard in &world.nodes[node].user.heard {
+            if let Some(problem) = wrong_details(payment, &heard.event) {
+                found.push(format!("{title}: {problem}"));
+            }
+        }
+    }
+}
+
+/// An event of this payment that says something wrong.
+fn wrong_details(payment: &PlannedPayment, event: &UserEvent) -> Option<String> {
+    match event {
+        UserEvent::PaymentSent {
+            payment_id,
+            payment_hash,
+            preimage,
+            fee_paid_msat,
+        } if *payment_id == payment.payment_id => {
+            let right = *payment_hash == payment.payment_hash
+                && *preimage == payment.preimage
+                && fee_paid_msat.is_none_or(|fee_msat| fee_msat == payment.fee_msat());
+            (!right).then(|| format!("told as {event:?}, fee {} msat", payment.fee_msat()))
+        }
+        UserEvent::PaymentClaimable {
+            payment_hash,
+            amount_msat,
+            ..
+        }
+        | UserEvent::PaymentClaimed {
+            payment_hash,
+            amount_msat,
+        } if *payment_hash == payment.payment_hash => (*amount_msat != payment.amount_msat)
+            .then(|| format!("told as {amount_msat} msat instead of {}", payment.amount_msat)),
+        _ => None,
+    }
+}
+
+fn ends(world: &World, payment: &PlannedPayment) -> Ends {
+    let mut ends = Ends::default();
+    for event in world.nodes[payment.payer].user.handled() {
+        match event {
+            UserEvent::PaymentSent { payment_id, .. } if *payment_id == payment.payment_id => {
+                ends.sent += 1;
+            }
+            UserEvent::PaymentFailed { payment_id, .. } if *payment_id == payment.payment_id => {
+                ends.failed += 1;
+            }
+            _ => {}
+        }
+    }
+    for event in world.nodes[payment.payee].user.handled() {
+        match event {
+            UserEvent::PaymentClaimable { payment_hash, .. }
+                if *payment_hash == payment.payment_hash =>
+            {
+                ends.claimable += 1;
+            }
+            UserEvent::PaymentClaimed { payment_hash, .. }
+                if *payment_hash == payment.payment_hash =>
+            {
+                ends.claimed += 1;
+            }
+            _ => {}
+        }
+    }
+    ends.forwarded = forwards(world, payment);
+    ends
+}
+
+/// How many hops of the payment were told as forwarded, each with the right fee, at least once.
+fn forwards(world: &World, payment: &PlannedPayment) -> usize {
+    let mut told = 0;
+    for part in &payment.parts {
+        for (place, amounts_msat) in part.amounts_msat.windows(2).enumerate() {
+            let [from, via, to] = part.nodes[place..place + 3] else {
+                continue;
+            };
+            let wanted_msat = amounts_msat[0] - amounts_msat[1];
+            let inbound_ids = world.channels_between(via, from);
+            let outbound_ids = world.channels_between(via, to);
+            let heard = world.nodes[via].user.handled().any(|event| {
+                matches!(event, UserEvent::PaymentForwarded { inbound, outbound, fee_msat, .. }
+                    if inbound_ids.contains(inbound)
+                        && outbound_ids.contains(outbound)
+                        && *fee_msat == wanted_msat)
+            });
+            told += usize::from(heard);
+        }
+    }
+    told
+}
+
+fn was_refused(user: &User, payment: &PlannedPayment) -> bool {
+    user.orders.iter().any(|order| {
+        matches!(&order.command, Command::Pay(pay) if pay.payment_id == payment.payment_id)
+            && matches!(order.answer, Some(Err(_)))
+    })
+}

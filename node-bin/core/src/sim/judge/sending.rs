@@ -1,0 +1,126 @@
+//! Invariant 7: no message and no transaction leaves before what it rests on is durable.
+
+use bitcoin::Transaction;
+use lightning::ln::types::ChannelId;
+
+use crate::message::Message;
+use crate::record::{ChannelRecord, Closure};
+use crate::sim::disk::Durable;
+use crate::sim::node::SimNode;
+use crate::sim::world::World;
+use crate::spec::Change;
+
+/// Judges a message that a node sends now.
+pub fn sent(world: &mut World, node: usize, message: &Message) {
+    if let Some(problem) = premature(&world.nodes[node], message) {
+        let name = world.nodes[node].name;
+        let words = world.names.message(message);
+        world.complain(format!("{name} sends {words}: {problem}"));
+    }
+}
+
+/// Judges transactions that a node publishes now.
+pub fn broadcast(
+    world: &mut World,
+    node: usize,
+    channel_id: ChannelId,
+    transactions: &[Transaction],
+) {
+    let durable = world.nodes[node].disk.durable();
+    let record = durable.channels.get(&channel_id);
+    let covered = transactions.iter().all(|transaction| {
+        record.is_some_and(|record| {
+            let txid = transaction.compute_txid();
+            let closing = match &record.closure {
+                Some(Closure::Cooperative { transaction }) => transaction.compute_txid() == txid,
+                Some(Closure::Forced { broadcast, .. }) => *broadcast,
+                None => false,
+            };
+            closing || record.parameters.funding.txid == txid
+        })
+    });
+    if !covered {
+        let name = world.nodes[node].name;
+        let channel = world.names.channel(&channel_id);
+        world.complain(format!(
+            "{name} publishes a transaction of {channel} that it has not written down"
+        ));
+    }
+}
+
+/// What is missing for this message to be sent. `None`: nothing.
+pub fn premature(node: &SimNode, message: &Message) -> Option<String> {
+    let durable = node.disk.durable();
+    let channel_id = message.channel_id();
+    let record = channel_id.and_then(|id| durable.channels.get(&id));
+    let missing = match message {
+        Message::Error(m) => return Some(format!("an error to an honest peer: {}", m.data)),
+        Message::Warning(m) => return Some(format!("a warning to an honest peer: {}", m.data)),
+        Message::OpenChannel(_)
+        | Message::AcceptChannel(_)
+        | Message::FundingCreated(_)
+        | Message::ChannelUpdate(_)
+        | Message::ChannelReestablish(_)
+        | Message::UpdateFee(_) => return None,
+        _ => record.and_then(|record| without_prerequisite(node, durable, record, message)),
+    };
+    match record {
+        Some(_) => missing,
+        None => Some("nothing durable is known of the channel".to_owned()),
+    }
+}
+
+fn without_prerequisite(
+    node: &SimNode,
+    durable: &Durable,
+    record: &ChannelRecord,
+    message: &Message,
+) -> Option<String> {
+    let missing = |what: &str| Some(format!("not durable: {what}"));
+    match message {
+        Message::RevokeAndAck(m) => {
+            let keys = node.environment.channel_keys(&record.parameters.keys_id);
+            let last_revoked = record.holder.number.checked_sub(1);
+            let allowed = last_revoked.is_some_and(|number| {
+                keys.commitment_secret(number) == m.per_commitment_secret
+            });
+            // An older one was allowed earlier; a newer one is not.
+            (!allowed).then(|| "not durable: the commitment after the revoked one".to_owned())
+        }
+        Message::CommitmentSigned(_) if record.next_counterparty.is_none() => {
+            missing("the commitment that is signed")
+        }
+        Message::UpdateAddHtlc(m) => match record.outbound.get(&m.htlc_id) {
+            None => missing("the HTLC that is offered"),
+            Some(htlc) => {
+                let committed = htlc.source.parts().iter().all(|part| {
+                    let upstream = durable.channels.get(&part.id.channel_id);
+                    upstream
+                        .and_then(|record| record.inbound.get(&part.id.htlc_id))
+                        .is_some_and(|htlc| htlc.committed)
+                });
+                (!committed).then(|| "not durable: that its inbound HTLC is committed".to_owned())
+            }
+        },
+        Message::UpdateFulfillHtlc(m) => {
+            let htlc = record.inbound.get(&m.htlc_id);
+            let known = htlc.is_none_or(|htlc| htlc.preimage() == Some(m.payment_preimage));
+            (!known).then(|| "not durable: the preimage".to_owned())
+        }
+        Message::UpdateFailHtlc(m) => fail_unsigned(record, m.htlc_id),
+        Message::UpdateFailMalformedHtlc(m) => fail_unsigned(record, m.htlc_id),
+        Message::ChannelReady(_) if !record.funding.holder_ready => missing("that it is ready"),
+        Message::Shutdown(_) if record.shutdown.holder.is_none() => missing("the shutdown"),
+        _ => None,
+    }
+}
+
+fn fail_unsigned(record: &ChannelRecord, htlc_id: u64) -> Option<String> {
+    let changes = &record.holder_changes;
+    let signed = changes.signed.iter().chain(&changes.acked).any(|change| {
+        matches!(change,
+            Change::Fail { htlc_id: id, .. } | Change::FailMalformed { htlc_id: id, .. }
+                if *id == htlc_id)
+    });
+    (!signed).then(|| "not durable: the removal".to_owned())
+}

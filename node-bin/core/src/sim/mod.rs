@@ -1,0 +1,23 @@
+//! Simulated worlds: nodes, disks, links and a chain in memory, forked at crash points, run to rest, and
+//! judged. The same core as in a real process, without the process: hundreds of thousands of crashes an hour.
+//!
+//! Owns everything around the core that a real process and the rig would be. Never decides anything that
+//! the core decides.
+
+pub mod campaign;
+mod carry;
+pub mod chain;
+pub mod crash;
+pub mod disk;
+pub mod explore;
+pub mod flow;
+pub mod flows;
+pub mod judge;
+pub mod link;
+pub mod names;
+pub mod node;
+pub mod plan;
+pub mod schedule;
+pub mod setup;
+pub mod user;
+pub mod world;

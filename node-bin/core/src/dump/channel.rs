@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{change, event, hex, htlc_add, list, maybe, script, source, spec, transaction};
+use super::{
+    change, event, hex, htlc_add, list, maybe, rejection, script, source, spec, transaction,
+};
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, Closure, CounterpartyCommitment, FundingState,
-    InboundHtlc, OutboundHtlc,
+    InboundHtlc, OutboundHtlc, Resolution,
 };
 
 /// A channel's record.
@@ -105,10 +107,20 @@ fn commitment(commitment: &CounterpartyCommitment) -> Value {
 fn inbound(htlc: &InboundHtlc) -> Value {
     json!({
         "add": htlc_add(&htlc.add),
-        "preimage": maybe(&htlc.preimage, |preimage| hex(preimage.0)),
         "committed": htlc.committed,
+        "resolution": maybe(&htlc.resolution, resolution),
+        "resolved_by": htlc.resolved_by,
         "removed_by": htlc.removed_by,
     })
+}
+
+fn resolution(resolution: &Resolution) -> Value {
+    match resolution {
+        Resolution::Claimed { preimage } => {
+            json!({ "claimed": { "preimage": hex(preimage.0) } })
+        }
+        Resolution::Rejected { rejection: how } => json!({ "rejected": rejection(how) }),
+    }
 }
 
 fn outbound(htlc: &OutboundHtlc) -> Value {

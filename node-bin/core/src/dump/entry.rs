@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{change, claim, event_key, hex, list, maybe, script, source, transaction};
+use super::{change, claim, event_key, hex, list, maybe, rejection, script, source, transaction};
 use crate::update::{EntryContent, LogEntry, UpdateStep};
 
 /// A log entry.
@@ -61,6 +61,10 @@ fn step(step: &UpdateStep) -> Value {
         UpdateStep::FulfillHtlc { htlc_id, preimage } => {
             json!({ "fulfill_htlc": { "htlc_id": htlc_id, "preimage": hex(preimage.0) } })
         }
+        UpdateStep::RejectHtlc {
+            htlc_id,
+            rejection: how,
+        } => json!({ "reject_htlc": { "htlc_id": htlc_id, "rejection": rejection(how) } }),
         UpdateStep::PaymentPreimage {
             htlc_id,
             preimage,

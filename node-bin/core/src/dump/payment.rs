@@ -28,6 +28,7 @@ pub fn dump_payment(record: &PaymentRecord) -> Value {
             "state": state(part.state),
         })),
         "outcome": maybe(&record.outcome, outcome),
+        "told": record.told,
     })
 }
 

@@ -1,8 +1,6 @@
 //! What the fuzz targets share: reading a record twice, and a node.
 
 use bitcoin::ScriptBuf;
-use bitcoin::secp256k1::Secp256k1;
-use lightning::sign::KeysManager;
 use node_core::keys::Environment;
 use node_core::record_codec::{CodecError, Kind, with_checksum};
 
@@ -23,10 +21,5 @@ pub fn read_record<T: PartialEq + std::fmt::Debug>(
 
 /// A node whose secrets all follow from one byte.
 pub fn environment(byte: u8) -> Environment {
-    Environment {
-        secp: Secp256k1::new(),
-        node_keys: KeysManager::new(&[byte; 32], 0, 0, true),
-        seed: [byte; 32],
-        destination_script: ScriptBuf::new(),
-    }
+    Environment::new([byte; 32], ScriptBuf::new())
 }

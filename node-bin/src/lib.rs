@@ -1,4 +1,6 @@
 //! The node processes of deadbolt: the control API that every node program speaks, and the programs.
 
 pub mod api;
+pub(crate) mod shared;
 pub mod stock;
+pub mod unified;

@@ -1,4 +1,4 @@
-//! `deadbolt-node stock CONFIG`: a node program by itself, without the rig.
+//! `deadbolt-node stock CONFIG`, `deadbolt-node unified CONFIG`: a node program by itself, without the rig.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,10 +20,16 @@ enum Kind {
         /// The configuration, a JSON file.
         config: PathBuf,
     },
+    /// Deadbolt's own node.
+    Unified {
+        /// The configuration, a JSON file.
+        config: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().kind {
         Kind::Stock { config } => node_bin::stock::main(&config),
+        Kind::Unified { config } => node_bin::unified::main(&config),
     }
 }

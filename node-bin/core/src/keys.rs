@@ -118,8 +118,8 @@ impl ChannelKeys {
 
     /// The point of this side's commitment `number`.
     pub fn commitment_point(&self, number: u64, secp: &Secp256k1<All>) -> PublicKey {
-        // A hash is a secret key but for one in 2^128; were it not, the seed's own key would do
-        // nobody harm, since no commitment could be made with the secret anyway.
+        // All but one in 2^128 secrets are keys. For that one the point is one that nobody can revoke:
+        // the channel stops there.
         SecretKey::from_slice(&self.commitment_secret(number))
             .unwrap_or(self.funding)
             .public_key(secp)

@@ -42,6 +42,41 @@ pub struct NodeConfig {
     pub armed: Option<Vec<ArmedPoint>>,
     /// The fee rate the node estimates for everything, in satoshis per 1000 weight units.
     pub fee_rate_sat_per_kw: u32,
+    /// How the store is written; the stock node, which writes as LDK does, passes it over.
+    #[serde(default, skip_serializing_if = "Persistence::is_sync")]
+    pub persistence: Persistence,
+}
+
+/// When a write is done that the node wants done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode", deny_unknown_fields)]
+pub enum Persistence {
+    /// At once.
+    #[default]
+    Sync,
+    /// Once the node has nothing else to do: one write after the other, in order within one store
+    /// and in this order across stores.
+    Async {
+        /// Which store comes first.
+        order: WriteOrder,
+    },
+}
+
+impl Persistence {
+    /// Whether writes are done at once.
+    pub fn is_sync(&self) -> bool {
+        *self == Persistence::Sync
+    }
+}
+
+/// Whose write is done first when several stores have one waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteOrder {
+    /// The store's that was written to last.
+    Reversed,
+    /// Any one's: it follows from the node's seed, its life and a count.
+    Seeded,
 }
 
 /// A peer's key and the name the scenario gives it.

@@ -10,7 +10,7 @@ mod report;
 mod request;
 mod view;
 
-pub use config::{BitcoindAccess, ChainSource, NodeConfig, PeerName};
+pub use config::{BitcoindAccess, ChainSource, NodeConfig, PeerName, Persistence, WriteOrder};
 pub use keys::{BadSeed, node_id_of_seed, seed_bytes};
 pub use report::{
     BroadcastTransaction, Counters, HtlcResolution, LogLevel, Report, UserEvent, WireMessage,

@@ -197,6 +197,11 @@ impl WireMessage {
             WireMessage::Other { message } => message,
         }
     }
+
+    /// Whether it is BOLT 1's `warning`, which no node's handler gets to see.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, WireMessage::Warning { .. })
+    }
 }
 
 /// How an HTLC ended, as a user event tells.

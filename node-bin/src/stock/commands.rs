@@ -1,7 +1,5 @@
 //! The commands of the control API, carried out on LDK. Each ends with all that follows from it done.
 
-use bitcoin::hashes::{Hash, sha256};
-use bitcoin::hex::FromHex;
 use bitcoin::secp256k1::PublicKey;
 use faults::gate;
 use lightning::chain::{Confirm, Listen};
@@ -13,103 +11,33 @@ use lightning::ln::types::ChannelId;
 use lightning::routing::router::{PaymentParameters, RouteParameters, RouteParametersConfig};
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 use lightning::util::errors::APIError;
-use lightning::util::persist::{KVStoreSync, NETWORK_GRAPH_PERSISTENCE_KEY};
-use lightning::util::ser::Writeable;
 use lightning_invoice::Bolt11Invoice;
 
-use super::names::PaymentName;
 use super::node::Node;
-use super::sync::{Follower, SyncError};
-use crate::api::{Command, ErrorCode, Hop, NodeInfo, Reply, Report, RequestError};
-
-/// Invoices live longer than any run: regtest's clock runs ahead by a second a block.
-const INVOICE_EXPIRY_SECONDS: u32 = 7 * 24 * 60 * 60;
-/// BOLT 11's `min_final_cltv_expiry_delta`: LDK's own least.
-const FINAL_CLTV_EXPIRY_DELTA: u16 = 42;
-
-fn bad(message: impl ToString) -> RequestError {
-    RequestError {
-        code: ErrorCode::BadRequest,
-        message: message.to_string(),
-    }
-}
-
-fn refused(message: impl ToString) -> RequestError {
-    RequestError {
-        code: ErrorCode::Refused,
-        message: message.to_string(),
-    }
-}
-
-impl From<SyncError> for RequestError {
-    fn from(error: SyncError) -> Self {
-        RequestError {
-            code: ErrorCode::Chain,
-            message: error.to_string(),
-        }
-    }
-}
+use crate::api::{Command, Hop, NodeInfo, Reply, Report, RequestError};
+use crate::shared::LIGHTNING_VERSION;
+use crate::shared::commands::{
+    ATTEMPTS_BY_GOSSIP, FINAL_CLTV_EXPIRY_DELTA, INVOICE_EXPIRY_SECONDS, bad, bytes32, key_digest,
+    not_found, refused,
+};
+use crate::shared::names::PaymentName;
+use crate::shared::sync::{Follower, SyncError};
 
 fn api_error(error: APIError) -> RequestError {
     match error {
-        APIError::ChannelUnavailable { err } => RequestError {
-            code: ErrorCode::NotFound,
-            message: err,
-        },
+        APIError::ChannelUnavailable { err } => not_found(err),
         APIError::APIMisuseError { err } => refused(err),
         error => refused(format!("{error:?}")),
     }
 }
 
-fn bytes32(text: &str) -> Result<[u8; 32], RequestError> {
-    <[u8; 32]>::from_hex(text).map_err(|_| bad(format!("{text:?} is not 64 hexadecimal digits")))
-}
-
 fn payment_id(key: &str) -> PaymentId {
-    PaymentId(sha256::Hash::hash(key.as_bytes()).to_byte_array())
-}
-
-fn kind_of(command: &Command) -> Option<(&'static str, String)> {
-    Some(match command {
-        Command::Open { key, .. } => ("open", key.clone()),
-        Command::Invoice { key, .. } => ("invoice", key.clone()),
-        Command::Pay { key, .. } => ("pay", key.clone()),
-        Command::Keysend { key, .. } => ("keysend", key.clone()),
-        Command::Close { .. } => ("close", String::new()),
-        Command::ForceClose { .. } => ("force_close", String::new()),
-        Command::Claim { .. } => ("claim", String::new()),
-        Command::Fail { .. } => ("fail", String::new()),
-        _ => return None,
-    })
+    PaymentId(key_digest(key))
 }
 
 impl Node {
-    /// Carries out every command but `connect`, `disconnect` and `stop`, which are the server's.
-    pub(super) fn carry_out(&self, command: Command) -> Result<Reply, RequestError> {
-        let Some((name, role)) = kind_of(&command) else {
-            return self.answer(command);
-        };
-        let role = match &command {
-            Command::Close { channel_id, .. } | Command::ForceClose { channel_id, .. } => self
-                .names
-                .channel(&ChannelId::from_bytes(bytes32(channel_id)?))
-                .unwrap_or_default(),
-            Command::Claim { payment_hash } | Command::Fail { payment_hash } => self
-                .names
-                .incoming(payment_hash)
-                .map(|name| name.key)
-                .unwrap_or_default(),
-            _ => role,
-        };
-        self.begin(format!("command {name} {role}"));
-        let _ = gate::point(&format!("command.{name}.before"), &role);
-        let outcome = self.change(command);
-        self.work();
-        let _ = gate::point(&format!("command.{name}.after"), &role);
-        outcome
-    }
-
-    fn change(&self, command: Command) -> Result<Reply, RequestError> {
+    /// Carries out a command that changes something.
+    pub(super) fn change(&self, command: Command) -> Result<Reply, RequestError> {
         match command {
             Command::Open {
                 key,
@@ -159,15 +87,13 @@ impl Node {
                 paths,
             } => self.keysend(&key, node_id, amount_msat, paths),
             Command::Claim { payment_hash } => {
-                let name = self
-                    .names
-                    .incoming(&payment_hash)
-                    .ok_or_else(|| RequestError {
-                        code: ErrorCode::NotFound,
-                        message: format!("no invoice of this node has the hash {payment_hash}"),
-                    })?;
+                let name = self.host.names.incoming(&payment_hash).ok_or_else(|| {
+                    not_found(format!(
+                        "no invoice of this node has the hash {payment_hash}"
+                    ))
+                })?;
                 self.manager
-                    .claim_funds(PaymentPreimage(self.names.preimage(&name.key)));
+                    .claim_funds(PaymentPreimage(self.host.names.preimage(&name.key)));
                 Ok(Reply::Done)
             }
             Command::Fail { payment_hash } => {
@@ -179,24 +105,12 @@ impl Node {
         }
     }
 
-    fn answer(&self, command: Command) -> Result<Reply, RequestError> {
+    /// Carries out any other command.
+    pub(super) fn answer(&self, command: Command) -> Result<Reply, RequestError> {
         match command {
             Command::Info {} => Ok(Reply::Info(self.info())),
-            Command::Hold { payment_hash } => {
-                bytes32(&payment_hash)?;
-                let key = self.names.incoming(&payment_hash).map(|name| name.key);
-                let name = PaymentName {
-                    key: key.unwrap_or_default(),
-                    hold: true,
-                };
-                self.names.expect_payment(&payment_hash, name);
-                Ok(Reply::Done)
-            }
             Command::Channels {} => Ok(Reply::Channels(self.channel_views())),
             Command::Payments {} => Ok(Reply::Payments(self.payment_views())),
-            Command::Balance {} => Ok(Reply::Balance(self.wallet.balance())),
-            Command::Address {} => Ok(Reply::Address(self.wallet.address())),
-            Command::Graph {} => Ok(Reply::Graph(self.graph_view())),
             Command::Rest {} => Ok(Reply::Rest(Box::new(self.rest_view()))),
             Command::Sync {} => {
                 let height = self.sync()?;
@@ -207,17 +121,13 @@ impl Node {
                 Ok(Reply::Done)
             }
             Command::FeeRate { sat_per_kw } => {
-                self.fees.set(sat_per_kw);
-                Ok(Reply::Done)
-            }
-            Command::Arm { points } => {
-                gate::arm(points);
+                self.host.fees.set(sat_per_kw);
                 Ok(Reply::Done)
             }
             Command::Release { point } => {
                 let was_held = gate::release(&point);
                 if was_held {
-                    self.begin(format!("release {}", point.name));
+                    self.host.begin(format!("release {}", point.name));
                     self.after_release();
                 }
                 Ok(Reply::Released { was_held })
@@ -230,8 +140,8 @@ impl Node {
         NodeInfo {
             node_id: self.manager.get_our_node_id(),
             kind: "stock".into(),
-            version: format!("lightning {}", super::LIGHTNING_VERSION),
-            address: self.progress().address.clone(),
+            version: format!("lightning {}", LIGHTNING_VERSION),
+            address: self.host.address(),
             block_height: self.manager.current_best_block().height,
             crash_points: gate::HAS_POINTS,
         }
@@ -245,7 +155,7 @@ impl Node {
         push_msat: u64,
         announce: bool,
     ) -> Result<Reply, RequestError> {
-        let digest = sha256::Hash::hash(key.as_bytes()).to_byte_array();
+        let digest = key_digest(key);
         let mut id_bytes = [0; 16];
         id_bytes.copy_from_slice(&digest[..16]);
         let user_channel_id = u128::from_be_bytes(id_bytes);
@@ -272,7 +182,7 @@ impl Node {
     }
 
     fn invoice(&self, key: String, amount_msat: u64, hold: bool) -> Result<Reply, RequestError> {
-        let preimage = PaymentPreimage(self.names.preimage(&key));
+        let preimage = PaymentPreimage(self.host.names.preimage(&key));
         let hash: PaymentHash = preimage.into();
         let params = Bolt11InvoiceParameters {
             amount_msats: Some(amount_msat),
@@ -286,7 +196,8 @@ impl Node {
             .create_bolt11_invoice(params)
             .map_err(|error| bad(format!("{error:?}")))?;
         let payment_hash = hash.to_string();
-        self.names
+        self.host
+            .names
             .expect_payment(&payment_hash, PaymentName { key, hold });
         Ok(Reply::Invoice {
             invoice: invoice.to_string(),
@@ -300,13 +211,13 @@ impl Node {
             .map_err(|error| bad(format!("no invoice: {error:?}")))?;
         let payment_hash = invoice.payment_hash().to_string();
         let id = payment_id(key);
-        if self.names.is_decided(&id.to_string()) {
+        if self.host.names.is_decided(&id.to_string()) {
             return Ok(Reply::Payment {
                 payment_hash,
                 already: true,
             });
         }
-        self.names.made_payment(&id.to_string(), key);
+        self.host.names.made_payment(&id.to_string(), key);
         let retry = self.plan(id, paths);
         let sent = self.manager.pay_for_bolt11_invoice(
             &invoice,
@@ -337,16 +248,16 @@ impl Node {
         amount_msat: u64,
         paths: Vec<Vec<Hop>>,
     ) -> Result<Reply, RequestError> {
-        let preimage = PaymentPreimage(self.names.preimage(key));
+        let preimage = PaymentPreimage(self.host.names.preimage(key));
         let payment_hash = PaymentHash::from(preimage).to_string();
         let id = payment_id(key);
-        if self.names.is_decided(&id.to_string()) {
+        if self.host.names.is_decided(&id.to_string()) {
             return Ok(Reply::Payment {
                 payment_hash,
                 already: true,
             });
         }
-        self.names.made_payment(&id.to_string(), key);
+        self.host.names.made_payment(&id.to_string(), key);
         let retry = self.plan(id, paths);
         let multi_part = false;
         let delta = u32::from(FINAL_CLTV_EXPIRY_DELTA);
@@ -374,14 +285,14 @@ impl Node {
     /// A payment over given paths is tried once; one by gossip may look for another way.
     fn plan(&self, id: PaymentId, paths: Vec<Vec<Hop>>) -> Retry {
         if paths.is_empty() {
-            return Retry::Attempts(3);
+            return Retry::Attempts(ATTEMPTS_BY_GOSSIP);
         }
         self.router.plan(id, paths);
         Retry::Attempts(0)
     }
 
     fn tick(&self) -> Result<(), RequestError> {
-        self.begin("tick".into());
+        self.host.begin("tick".into());
         self.manager.timer_tick_occurred();
         // Not the transport's tick: it drops a peer that has not answered a ping since the tick
         // before, and the rig's ticks come as fast as the nodes can take them.
@@ -394,32 +305,23 @@ impl Node {
         {
             tracing::warn!("the sweeper could not make its transaction");
         }
-        self.graph.remove_stale_channels_and_tracking();
-        let written = self
-            .store
-            .write("", "", NETWORK_GRAPH_PERSISTENCE_KEY, self.graph.encode());
-        written.map_err(|error| RequestError {
-            code: ErrorCode::Internal,
-            message: format!("the network graph could not be written: {error}"),
-        })?;
+        self.host.tick_graph(&*self.store)?;
         self.work();
         Ok(())
     }
 
     /// Connects blocks up to the tip and does all that follows; the height reached.
     pub(super) fn sync(&self) -> Result<u32, SyncError> {
-        let after = || -> Result<(), SyncError> {
-            self.work();
-            Ok(())
-        };
-        let begin = |cause| self.begin(cause);
+        let chain = &self.host.chain;
+        let begin = |cause| self.host.begin(cause);
         let follower = |best, listener| Follower { best, listener };
-        let wallet_best = self.wallet.best_block();
-        if self.chain.electrs.is_some() {
-            let mut followers = [follower(wallet_best, &*self.wallet as &dyn Listen)];
-            let best = self.chain.follow(&mut followers, &begin, &|| Ok(()))?;
-            self.begin(format!("electrs +{}", best.height - self.chain.base.height));
-            self.chain.follow_electrs(vec![
+        let wallet_best = self.host.wallet.best_block();
+        if chain.electrs.is_some() {
+            let mut followers = [follower(wallet_best, &*self.host.wallet as &dyn Listen)];
+            let best = chain.follow(&mut followers, &begin, &mut || ())?;
+            self.host
+                .begin(format!("electrs +{}", best.height - chain.base.height));
+            chain.follow_electrs(vec![
                 &*self.manager as &(dyn Confirm + Sync + Send),
                 &*self.monitors,
                 &*self.sweeper,
@@ -430,14 +332,14 @@ impl Node {
             });
             return Ok(self.manager.current_best_block().height);
         }
-        let best = self.chain.best();
+        let best = chain.best();
         let mut followers = [
-            follower(wallet_best, &*self.wallet as &dyn Listen),
+            follower(wallet_best, &*self.host.wallet as &dyn Listen),
             follower(best, &*self.manager),
             follower(best, &*self.monitors),
             follower(best, &*self.sweeper),
         ];
-        let reached = self.chain.follow(&mut followers, &begin, &after)?;
+        let reached = chain.follow(&mut followers, &begin, &mut || self.work())?;
         gate::emit(&Report::Block {
             height: reached.height,
         });

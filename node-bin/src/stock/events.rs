@@ -1,7 +1,6 @@
 //! The node's user: told of every event, it answers the few that want an answer (fund, accept,
 //! claim, sweep, bump) and reports the rest.
 
-use faults::gate;
 use lightning::events::{ClosureReason, Event, PaymentPurpose, ReplayEvent};
 use lightning::ln::types::ChannelId;
 use lightning::routing::router::Path;
@@ -9,23 +8,14 @@ use lightning::sign::SpendableOutputDescriptor;
 use lightning::types::payment::PaymentPreimage;
 
 use super::node::Node;
-use crate::api::{HtlcResolution, Report, UserEvent};
-
-/// An event's short name and role, for its crash points.
-struct Told {
-    name: &'static str,
-    role: String,
-    event: UserEvent,
-}
+use crate::api::{HtlcResolution, UserEvent};
+use crate::shared::events::Told;
 
 impl Node {
     /// Handles one event between its two crash points. Never asks for a replay.
     pub(super) fn handle_event(&self, event: Event) -> Result<(), ReplayEvent> {
         let told = self.describe_event(&event);
-        let _ = gate::point(&format!("event.{}.given.before", told.name), &told.role);
-        gate::emit(&Report::Event { event: told.event });
-        self.react(event);
-        let _ = gate::point(&format!("event.{}.given.after", told.name), &told.role);
+        told.give(|| self.react(event));
         self.remember_handled(told.name, told.role);
         Ok(())
     }
@@ -41,9 +31,10 @@ impl Node {
             } => {
                 let amount = bitcoin::Amount::from_sat(channel_value_satoshis);
                 let height = self.manager.current_best_block().height;
-                let paid = self
-                    .wallet
-                    .pay_to(output_script, amount, self.fees.get(), height);
+                let paid =
+                    self.host
+                        .wallet
+                        .pay_to(output_script, amount, self.host.fees.get(), height);
                 let funded = paid
                     .map_err(|error| error.to_string())
                     .and_then(|transaction| {
@@ -84,12 +75,12 @@ impl Node {
                 purpose,
                 ..
             } => {
-                let name = self.names.incoming(&payment_hash.to_string());
+                let name = self.host.names.incoming(&payment_hash.to_string());
                 match (name, purpose) {
                     (Some(name), _) if name.hold => {}
                     (Some(name), PaymentPurpose::Bolt11InvoicePayment { .. }) => {
                         self.manager
-                            .claim_funds(PaymentPreimage(self.names.preimage(&name.key)));
+                            .claim_funds(PaymentPreimage(self.host.names.preimage(&name.key)));
                     }
                     (_, PaymentPurpose::SpontaneousPayment(preimage)) => {
                         self.manager.claim_funds(preimage);
@@ -109,7 +100,7 @@ impl Node {
                 ..
             }
             | Event::PaymentFailed { payment_id, .. } => {
-                self.names.decide(&payment_id.to_string());
+                self.host.names.decide(&payment_id.to_string());
             }
             Event::BumpTransaction(bump) => self.bumper.handle_event(&bump),
             _ => {}
@@ -132,18 +123,7 @@ impl Node {
             .iter()
             .find(|channel| channel.short_channel_id == scid);
         channel
-            .and_then(|channel| self.names.channel(&channel.channel_id))
-            .unwrap_or_default()
-    }
-
-    fn payment_role(&self, payment_id: Option<&str>, payment_hash: Option<&str>) -> String {
-        payment_id
-            .and_then(|id| self.names.outgoing(id))
-            .or_else(|| {
-                payment_hash
-                    .and_then(|hash| self.names.incoming(hash))
-                    .map(|name| name.key)
-            })
+            .and_then(|channel| self.host.names.channel(&channel.channel_id))
             .unwrap_or_default()
     }
 
@@ -155,7 +135,10 @@ impl Node {
                 funding_txo,
                 ..
             } => {
-                let channel = self.names.channel_with(channel_id, counterparty_node_id);
+                let channel = self
+                    .host
+                    .names
+                    .channel_with(channel_id, counterparty_node_id);
                 let event = UserEvent::ChannelPending {
                     channel: channel.clone(),
                     channel_id: channel_id.to_string(),
@@ -172,7 +155,10 @@ impl Node {
                 counterparty_node_id,
                 ..
             } => {
-                let channel = self.names.channel_with(channel_id, counterparty_node_id);
+                let channel = self
+                    .host
+                    .names
+                    .channel_with(channel_id, counterparty_node_id);
                 let channel_id = channel_id.to_string();
                 let event = UserEvent::ChannelReady {
                     channel: channel.clone(),
@@ -187,7 +173,7 @@ impl Node {
             Event::ChannelClosed {
                 channel_id, reason, ..
             } => {
-                let channel = self.names.channel(channel_id).unwrap_or_default();
+                let channel = self.host.names.channel(channel_id).unwrap_or_default();
                 let event = UserEvent::ChannelClosed {
                     channel: channel.clone(),
                     channel_id: channel_id.to_string(),
@@ -208,7 +194,7 @@ impl Node {
             } => {
                 let label = |id: &Option<_>| {
                     id.as_ref()
-                        .and_then(|id| self.names.channel(id))
+                        .and_then(|id| self.host.names.channel(id))
                         .unwrap_or_default()
                 };
                 let (inbound, outbound) = (label(prev_channel_id), label(next_channel_id));
@@ -230,7 +216,7 @@ impl Node {
                 failure_type,
                 failure_reason,
             } => {
-                let inbound = self.names.channel(prev_channel_id).unwrap_or_default();
+                let inbound = self.host.names.channel(prev_channel_id).unwrap_or_default();
                 let reason = format!("{failure_type:?} {failure_reason:?}");
                 let event = UserEvent::HtlcHandlingFailed {
                     inbound: inbound.clone(),
@@ -246,7 +232,9 @@ impl Node {
                 outputs,
                 channel_id,
             } => {
-                let channel = channel_id.as_ref().and_then(|id| self.names.channel(id));
+                let channel = channel_id
+                    .as_ref()
+                    .and_then(|id| self.host.names.channel(id));
                 let role = channel.clone().unwrap_or_default();
                 let count = u32::try_from(outputs.len()).unwrap_or(u32::MAX);
                 let event = UserEvent::SpendableOutputs { count, channel };
@@ -268,7 +256,7 @@ impl Node {
                 ..
             } => {
                 let payment_hash = payment_hash.to_string();
-                let role = self.payment_role(None, Some(&payment_hash));
+                let role = self.host.names.payment_role(None, Some(&payment_hash));
                 let amount_msat = *amount_msat;
                 let event = UserEvent::PaymentClaimable {
                     payment_hash,
@@ -286,7 +274,7 @@ impl Node {
                 ..
             } => {
                 let payment_hash = payment_hash.to_string();
-                let role = self.payment_role(None, Some(&payment_hash));
+                let role = self.host.names.payment_role(None, Some(&payment_hash));
                 let amount_msat = *amount_msat;
                 let event = UserEvent::PaymentClaimed {
                     payment_hash,
@@ -306,7 +294,7 @@ impl Node {
                 ..
             } => {
                 let payment_id = payment_id.map(|id| id.to_string()).unwrap_or_default();
-                let role = self.payment_role(Some(&payment_id), None);
+                let role = self.host.names.payment_role(Some(&payment_id), None);
                 let event = UserEvent::PaymentSent {
                     payment_id,
                     payment_hash: payment_hash.to_string(),
@@ -325,7 +313,7 @@ impl Node {
                 reason,
             } => {
                 let payment_id = payment_id.to_string();
-                let role = self.payment_role(Some(&payment_id), None);
+                let role = self.host.names.payment_role(Some(&payment_id), None);
                 let event = UserEvent::PaymentFailed {
                     payment_id,
                     payment_hash: payment_hash.map(|hash| hash.to_string()),
@@ -371,7 +359,7 @@ impl Node {
         path: &Path,
         resolution: HtlcResolution,
     ) -> Told {
-        let key = self.payment_role(Some(payment_id), None);
+        let key = self.host.names.payment_role(Some(payment_id), None);
         let role = format!("{key} {}", self.first_channel(path));
         let name = match resolution {
             HtlcResolution::Claimed => "payment_path_successful",

@@ -8,59 +8,34 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 
-use lightning::chain::Filter;
 use lightning::chain::chainmonitor::ChainMonitor;
 use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
 use lightning::ln::channelmanager::ChannelManager;
-use lightning::ln::peer_handler::{IgnoringMessageHandler, PeerManager};
 use lightning::onion_message::messenger::DefaultMessageRouter;
-use lightning::routing::gossip::{NetworkGraph, P2PGossipSync};
 use lightning::routing::router::DefaultRouter;
 use lightning::routing::scoring::{ProbabilisticScorer, ProbabilisticScoringFeeParameters};
-use lightning::routing::utxo::UtxoLookup;
-use lightning::sign::{InMemorySigner, KeysManager};
+use lightning::sign::InMemorySigner;
 use lightning::util::persist::MonitorUpdatingPersister;
 use lightning::util::sweep::OutputSweeperSync;
-use lightning_net_tokio::SocketDescriptor;
 
-use crate::api::NodeConfig;
+use crate::shared::broadcaster::{Broadcaster, Fees};
+use crate::shared::wallet::NodeWallet;
+use crate::shared::{ElectrsFilter, Graph, Keys, Logger, basis};
 
-mod broadcaster;
 mod commands;
-mod control;
 mod events;
-mod logger;
-mod mailbox;
-mod names;
 mod node;
 mod router;
-mod rpc;
 mod start;
 mod store;
-mod sync;
 mod views;
-mod wallet;
 mod watch;
-mod wire;
 mod writer;
 
-use broadcaster::{Broadcaster, Fees};
-use logger::NodeLogger;
-use mailbox::Mailbox;
 use router::PlannedRouter;
 use store::PointStore;
-use wallet::NodeWallet;
 use watch::PointWatch;
 
-pub use start::{FORWARD_CLTV_EXPIRY_DELTA, FORWARD_FEE_BASE_MSAT, StartError};
-
-/// The release of `lightning` this node is built on.
-pub const LIGHTNING_VERSION: &str = "0.2.7";
-
-type Logger = Arc<NodeLogger>;
-type Keys = Arc<KeysManager>;
-type Graph = NetworkGraph<Logger>;
-type ElectrsFilter = dyn Filter + Send + Sync;
 type Persister =
     MonitorUpdatingPersister<Arc<PointStore>, Logger, Keys, Keys, Arc<Broadcaster>, Arc<Fees>>;
 type Monitors = ChainMonitor<
@@ -92,17 +67,6 @@ type Manager = ChannelManager<
     Arc<DefaultMessageRouter<Arc<Graph>, Logger, Keys>>,
     Logger,
 >;
-type Gossip = P2PGossipSync<Arc<Graph>, Arc<dyn UtxoLookup + Send + Sync>, Logger>;
-type Peers = PeerManager<
-    SocketDescriptor,
-    Arc<Mailbox>,
-    Arc<Gossip>,
-    IgnoringMessageHandler,
-    Logger,
-    IgnoringMessageHandler,
-    Keys,
-    IgnoringMessageHandler,
->;
 type Sweeper = OutputSweeperSync<
     Arc<Broadcaster>,
     Arc<NodeWallet>,
@@ -121,36 +85,5 @@ type Bumper = BumpTransactionEventHandlerSync<
 
 /// Runs the node that the configuration file describes until it is told to stop.
 pub fn main(config_path: &Path) -> ExitCode {
-    match run(config_path) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("deadbolt node: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(config_path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let shown = || config_path.display().to_string();
-    let text = std::fs::read_to_string(config_path)
-        .map_err(|error| StartError::Config(shown(), error.to_string()))?;
-    let config: NodeConfig = serde_json::from_str(&text)
-        .map_err(|error| StartError::Config(shown(), error.to_string()))?;
-    // The node's own words stand beside LDK's on standard error. A second subscriber, as in a test
-    // that runs two nodes, is refused and not missed.
-    let _ = tracing_subscriber::fmt()
-        .json()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .try_init();
-    start::open_pipe(&config);
-    // One thread: the order in which the node does things is the order of its inputs.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let node = start::start(config)?;
-        control::serve(node).await?;
-        Ok(())
-    })
+    basis::main(config_path, start::start)
 }

@@ -1,26 +1,25 @@
 //! The node: LDK's parts, and the one loop that lets them work. Every input is handled to its end
 //! (events, forwards, messages, the manager's record) before the next one is looked at.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitcoin::secp256k1::PublicKey;
 use faults::gate;
-use lightning::ln::msgs::BaseMessageHandler;
+use lightning::ln::msgs::{BaseMessageHandler, ChannelMessageHandler, Init};
+use lightning::types::features::{InitFeatures, NodeFeatures};
 use lightning::util::ser::Writeable;
 
-use super::broadcaster::Fees;
-use super::mailbox::{Mail, Mailbox};
-use super::names::Names;
 use super::router::PlannedRouter;
 use super::store::PointStore;
-use super::sync::ChainSync;
 use super::views::CommitmentCounts;
-use super::wallet::NodeWallet;
-use super::wire::{self, Outgoing};
 use super::writer::{ManagerWrite, ManagerWriter};
-use super::{Bumper, Graph, Manager, Monitors, Peers, Sweeper};
-use crate::api::{NodeConfig, Report, WireMessage};
+use super::{Bumper, Manager, Monitors, Sweeper};
+use crate::api::{Command, Reply, RequestError, WireMessage};
+use crate::shared::control::Process;
+use crate::shared::host::Host;
+use crate::shared::mailbox::{Introduction, PeerMessage};
+use crate::shared::wire::{self, Outgoing};
 
 /// Everything that changes but is not LDK's.
 #[derive(Default)]
@@ -29,12 +28,6 @@ pub(super) struct Progress {
     handled_events: Vec<(&'static str, String)>,
     /// The manager's newest state is not durable because a write hangs.
     dirty: bool,
-    /// Id of the last request answered.
-    pub(super) handled_request: u64,
-    /// What was last reported, to report only news.
-    last_idle: Option<Report>,
-    /// Where peers connect to.
-    pub(super) address: String,
     /// Commitment numbers, as messages told.
     pub(super) commitments: CommitmentCounts,
 }
@@ -47,20 +40,13 @@ impl Progress {
 
 /// The stock node.
 pub struct Node {
-    pub(super) config: NodeConfig,
-    pub(super) names: Arc<Names>,
-    pub(super) fees: Arc<Fees>,
-    pub(super) wallet: Arc<NodeWallet>,
+    pub(super) host: Host,
     pub(super) manager: Arc<Manager>,
     pub(super) monitors: Arc<Monitors>,
-    pub(super) peers: Arc<Peers>,
-    pub(super) mailbox: Arc<Mailbox>,
-    pub(super) graph: Arc<Graph>,
     pub(super) router: Arc<PlannedRouter>,
     pub(super) sweeper: Arc<Sweeper>,
     pub(super) bumper: Bumper,
     pub(super) store: Arc<PointStore>,
-    pub(super) chain: ChainSync,
     pub(super) writer: Mutex<ManagerWriter>,
     pub(super) progress: Mutex<Progress>,
 }
@@ -76,12 +62,6 @@ impl Node {
 
     pub(super) fn remember_handled(&self, name: &'static str, role: String) {
         self.progress().handled_events.push((name, role));
-    }
-
-    /// Begins an input: names it, so that what it causes can be told apart.
-    pub(super) fn begin(&self, cause: String) {
-        gate::begin_input();
-        self.names.set_cause(cause);
     }
 
     /// Lets every part of LDK do what it has to do, until none has anything left.
@@ -120,36 +100,11 @@ impl Node {
     }
 
     fn send(&self, outgoing: Outgoing) {
-        let Outgoing {
-            event,
-            to,
-            channel,
-            message,
-        } = outgoing;
-        let (Some(to), Some(message)) = (to, message) else {
-            self.mailbox.release(event);
-            self.peers.process_events();
-            return;
-        };
-        let role = match channel {
-            Some(id) => self.names.channel_with(&id, &to),
-            None => self.names.peer(&to),
-        };
-        let label = channel.and_then(|id| self.names.channel(&id));
-        let name = message.name().to_owned();
-        let _ = gate::point(&format!("send.{name}.before"), &role);
-        if let Some(label) = &label {
-            self.progress().commitments.sent(label, &message);
+        let label = outgoing.channel.and_then(|id| self.host.names.channel(&id));
+        if let (Some(label), Some(message)) = (label, &outgoing.message) {
+            self.progress().commitments.sent(&label, message);
         }
-        gate::emit(&Report::Sent {
-            peer: self.names.peer(&to),
-            channel: label,
-            message,
-        });
-        self.mailbox.release(event);
-        self.peers.process_events();
-        self.mailbox.count_sent(&to);
-        let _ = gate::point(&format!("send.{name}.after"), &role);
+        self.host.send(outgoing);
     }
 
     /// Writes the manager if it changed; `true` if it was written.
@@ -164,7 +119,7 @@ impl Node {
         }
         let written = self
             .writer()
-            .write(self.manager.encode(), self.names.cause());
+            .write(self.manager.encode(), self.host.names.cause());
         if written == ManagerWrite::Hangs {
             let mut progress = self.progress();
             progress.dirty = true;
@@ -183,88 +138,53 @@ impl Node {
         self.writer().finish_released();
         self.work();
     }
+}
 
-    /// Handles everything that peers have sent.
-    pub(super) fn handle_mail(&self) -> Vec<PublicKey> {
-        let mut connected = Vec::new();
-        while let Some(mail) = self.mailbox.take() {
-            match mail {
-                Mail::Up(peer, init, inbound) => {
-                    let name = self.names.peer(&peer);
-                    self.begin(format!("peer_up {name}"));
-                    self.mailbox.set_connected(peer, true);
-                    gate::emit(&Report::PeerUp { peer: name });
-                    self.idle_is_news();
-                    if self.manager.peer_connected(peer, &init, inbound).is_err() {
-                        self.peers.disconnect_by_node_id(peer);
-                    }
-                    connected.push(peer);
-                }
-                Mail::Down(peer) => {
-                    let name = self.names.peer(&peer);
-                    self.begin(format!("peer_down {name}"));
-                    self.mailbox.set_connected(peer, false);
-                    gate::emit(&Report::PeerDown { peer: name });
-                    self.idle_is_news();
-                    self.manager.peer_disconnected(peer);
-                }
-                Mail::Message(peer, message) => self.handle_message(peer, *message),
-            }
-            self.work();
-        }
-        connected
+impl Introduction for Manager {
+    fn node_features(&self) -> NodeFeatures {
+        self.provided_node_features()
     }
 
-    fn handle_message(&self, peer: PublicKey, message: super::mailbox::PeerMessage) {
-        let Some((channel, what)) = wire::received(&message) else {
-            self.begin(format!("recv gossip {}", self.names.peer(&peer)));
-            message.handle(&self.manager, peer);
-            return;
-        };
-        let role = match channel {
-            Some(id) => self.names.channel_with(&id, &peer),
-            None => self.names.peer(&peer),
-        };
-        let label = channel.and_then(|id| self.names.channel(&id));
-        self.begin(format!("recv {} {role}", what.name()));
-        if let Some(label) = &label {
-            self.progress().commitments.received(label, &what);
-        }
-        gate::emit(&Report::Received {
-            peer: self.names.peer(&peer),
-            channel: label,
-            message: what,
-        });
-        message.handle(&self.manager, peer);
-        self.mailbox.count_received(&peer);
+    fn init_features(&self, to: PublicKey) -> InitFeatures {
+        self.provided_init_features(to)
     }
 
-    /// Connections changed: the rig waits for the next idle, even one with the same counters (a
-    /// peer that came and went between two of them, or came back).
-    fn idle_is_news(&self) {
-        self.progress().last_idle = None;
+    fn message_received(&self) {
+        ChannelMessageHandler::message_received(self);
+    }
+}
+
+impl Process for Node {
+    fn host(&self) -> &Host {
+        &self.host
     }
 
-    /// Reports that all is handled, if that says anything new.
-    pub(super) fn report_idle(&self) {
-        if !self.mailbox.is_empty() {
-            return;
-        }
-        let counters: BTreeMap<_, _> = self
-            .mailbox
-            .counters()
-            .into_iter()
-            .map(|(peer, counters)| (self.names.peer(&peer), counters))
-            .collect();
-        let mut progress = self.progress();
-        let idle = Report::Idle {
-            handled: progress.handled_request,
-            counters,
-        };
-        if progress.last_idle.as_ref() != Some(&idle) {
-            gate::emit(&idle);
-            progress.last_idle = Some(idle);
-        }
+    fn peer_up(&mut self, peer: PublicKey, init: &Init, inbound: bool) -> Result<(), ()> {
+        self.manager.peer_connected(peer, init, inbound)
+    }
+
+    fn peer_down(&mut self, peer: PublicKey) {
+        self.manager.peer_disconnected(peer);
+    }
+
+    fn message(&mut self, peer: PublicKey, message: PeerMessage) {
+        message.handle(&*self.manager, peer);
+    }
+
+    fn sees_message(&mut self, label: &str, message: &WireMessage) {
+        self.progress().commitments.received(label, message);
+    }
+
+    fn work(&mut self) {
+        Node::work(self);
+    }
+
+    fn change(&mut self, command: Command) -> Result<Reply, RequestError> {
+        Node::change(self, command)
+    }
+
+    fn answer(&mut self, command: Command) -> Result<Reply, RequestError> {
+        Node::answer(self, command)
     }
 }
 

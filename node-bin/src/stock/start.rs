@@ -1,80 +1,42 @@
 //! Starting the node: everything loaded, caught up with the chain, and wired together; nothing is
 //! sent before that. Owns the order of loading (LDK's documented one) and LDK's settings.
 
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcoin::{BlockHash, Network};
 use faults::gate;
 use lightning::chain::{BestBlock, ChannelMonitorUpdateStatus, Listen};
 use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
 use lightning::ln::channelmanager::{ChainParameters, ChannelManagerReadArgs};
-use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler};
 use lightning::onion_message::messenger::DefaultMessageRouter;
-use lightning::routing::gossip::{NetworkGraph, P2PGossipSync};
 use lightning::routing::router::DefaultRouter;
 use lightning::routing::scoring::{
     ProbabilisticScorer, ProbabilisticScoringDecayParameters, ProbabilisticScoringFeeParameters,
 };
-use lightning::sign::{EntropySource, KeysManager, NodeSigner};
+use lightning::sign::NodeSigner;
 use lightning::util::config::UserConfig;
 use lightning::util::persist::{
-    CHANNEL_MANAGER_PERSISTENCE_KEY, KVStoreSync, MonitorUpdatingPersister,
-    NETWORK_GRAPH_PERSISTENCE_KEY, OUTPUT_SWEEPER_PERSISTENCE_KEY,
+    CHANNEL_MANAGER_PERSISTENCE_KEY, MonitorUpdatingPersister, OUTPUT_SWEEPER_PERSISTENCE_KEY,
 };
 use lightning::util::ser::ReadableArgs;
 use lightning_transaction_sync::ElectrumSyncClient;
 
-use super::broadcaster::{Broadcaster, Fees};
-use super::logger::NodeLogger;
-use super::mailbox::Mailbox;
-use super::names::Names;
 use super::node::Node;
 use super::router::PlannedRouter;
-use super::rpc::{Bitcoind, RpcError};
 use super::store::PointStore;
-use super::sync::{ChainSync, Follower, SyncError};
-use super::wallet::{NodeWallet, WalletError};
 use super::watch::PointWatch;
 use super::writer::ManagerWriter;
-use super::{ElectrsFilter, Manager, Monitors, Peers, Sweeper};
-use crate::api::{BadSeed, ChainSource, NodeConfig, seed_bytes};
+use super::{ElectrsFilter, Manager, Monitors, Sweeper};
+use crate::api::{ChainSource, NodeConfig};
+use crate::shared::basis::{Basis, StartError, now_seconds_u32, read_record};
+use crate::shared::host::{Host, HostParts};
+use crate::shared::mailbox::Mailbox;
+use crate::shared::sync::{ChainSync, Follower, SyncError};
+use crate::shared::{FORWARD_CLTV_EXPIRY_DELTA, FORWARD_FEE_BASE_MSAT};
 
 /// How many updates of a monitor are kept as updates before the whole is written again. Few, so
 /// that a short scenario passes both kinds of write.
 const MAXIMUM_PENDING_UPDATES: u64 = 5;
-
-/// What a forward costs: a flat fee, so that explicit routes need no gossip.
-pub const FORWARD_FEE_BASE_MSAT: u32 = 1_000;
-/// LDK's least, in blocks.
-pub const FORWARD_CLTV_EXPIRY_DELTA: u16 = 48;
-
-/// The node could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration file.
-    #[error("the configuration {0} cannot be used: {1}")]
-    Config(String, String),
-    /// The seed.
-    #[error(transparent)]
-    Seed(#[from] BadSeed),
-    /// The store or another file.
-    #[error("{0}: {1}")]
-    Io(&'static str, std::io::Error),
-    /// A record that LDK cannot read.
-    #[error("the stored {0} cannot be read: {1}; the folder may belong to another version")]
-    Record(&'static str, String),
-    /// The wallet.
-    #[error(transparent)]
-    Wallet(#[from] WalletError),
-    /// bitcoind.
-    #[error(transparent)]
-    Rpc(#[from] RpcError),
-    /// Catching up.
-    #[error(transparent)]
-    Sync(#[from] SyncError),
-}
 
 /// LDK's settings: anchors on, inbound channels accepted by hand (LDK asks for that with anchors),
 /// unannounced channels forward too, and the fees that explicit routes expect.
@@ -98,54 +60,27 @@ fn user_config() -> UserConfig {
     config
 }
 
-/// Whole seconds since 1970.
-fn now_seconds() -> u32 {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX)
-}
-
-fn read_record(store: &PointStore, key: &'static str) -> Result<Option<Vec<u8>>, StartError> {
-    match store.read("", "", key) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == lightning::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StartError::Io(
-            key,
-            std::io::Error::other(error.to_string()),
-        )),
-    }
-}
-
-/// Takes over the report pipe that the configuration names.
-pub fn open_pipe(config: &NodeConfig) {
-    if let Some(fd) = config.report_fd {
-        // SAFETY: the rig made this descriptor for this process and nothing else here owns it.
-        gate::open_pipe(unsafe { OwnedFd::from_raw_fd(fd) });
-    }
-    if let Some(points) = &config.armed {
-        gate::arm(points.clone());
-    }
-}
-
 /// Loads or makes the node; it has caught up with the chain when this returns.
-pub fn start(config: NodeConfig) -> Result<Node, StartError> {
-    gate::begin_input();
-    std::fs::create_dir_all(&config.data_dir).map_err(|e| StartError::Io("data_dir", e))?;
-    let seed = seed_bytes(&config.seed)?;
-    let names = Arc::new(Names::open(&config).map_err(|e| StartError::Io("names.json", e))?);
-    names.set_cause("start".into());
-    let logger = Arc::new(NodeLogger::from_environment());
-    let keys = Arc::new(KeysManager::new(&seed, u64::from(config.life), 0, true));
-    let fees = Arc::new(Fees::new(config.fee_rate_sat_per_kw));
-    let bitcoind = Arc::new(Bitcoind::new(&config.bitcoind)?);
-    let broadcaster = Arc::new(Broadcaster::new(bitcoind.clone(), names.clone()));
+pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
+    let basis = Basis::lay(&config)?;
+    let Basis {
+        names,
+        logger,
+        keys,
+        fees,
+        bitcoind,
+        broadcaster,
+        wallet,
+        base,
+        ..
+    } = &basis;
+    let (names, logger, keys) = (names.clone(), logger.clone(), keys.clone());
+    let (fees, bitcoind, broadcaster) = (fees.clone(), bitcoind.clone(), broadcaster.clone());
+    let (wallet, base) = (wallet.clone(), *base);
     let store = Arc::new(PointStore::new(
         config.data_dir.join("store"),
         names.clone(),
     ));
-    let base = BestBlock::new(config.base_hash, config.base_height);
-    let wallet = Arc::new(NodeWallet::new(&seed, base)?);
     let electrs = match &config.chain_source {
         ChainSource::Bitcoind => None,
         ChainSource::Electrs { url } => {
@@ -180,11 +115,7 @@ pub fn start(config: NodeConfig) -> Result<Node, StartError> {
     ));
     let watch = Arc::new(PointWatch::new(monitors.clone(), names.clone()));
 
-    let graph = Arc::new(match read_record(&store, NETWORK_GRAPH_PERSISTENCE_KEY)? {
-        None => NetworkGraph::new(Network::Regtest, logger.clone()),
-        Some(bytes) => NetworkGraph::read(&mut &bytes[..], logger.clone())
-            .map_err(|error| StartError::Record("network graph", format!("{error:?}")))?,
-    });
+    let graph = basis.graph(&*store)?;
     let scorer = Arc::new(RwLock::new(ProbabilisticScorer::new(
         ProbabilisticScoringDecayParameters::default(),
         graph.clone(),
@@ -199,7 +130,7 @@ pub fn start(config: NodeConfig) -> Result<Node, StartError> {
     ))));
     let message_router = Arc::new(DefaultMessageRouter::new(graph.clone(), keys.clone()));
 
-    let stored = read_record(&store, CHANNEL_MANAGER_PERSISTENCE_KEY)?;
+    let stored = read_record(&*store, CHANNEL_MANAGER_PERSISTENCE_KEY)?;
     let fresh = stored.is_none();
     let (manager_best, manager) = match stored {
         None => {
@@ -219,7 +150,7 @@ pub fn start(config: NodeConfig) -> Result<Node, StartError> {
                 keys.clone(),
                 user_config(),
                 params,
-                now_seconds(),
+                now_seconds_u32(),
             );
             (base, manager)
         }
@@ -244,7 +175,7 @@ pub fn start(config: NodeConfig) -> Result<Node, StartError> {
     };
     let manager = Arc::new(manager);
 
-    let (sweeper_best, sweeper) = match read_record(&store, OUTPUT_SWEEPER_PERSISTENCE_KEY)? {
+    let (sweeper_best, sweeper) = match read_record(&*store, OUTPUT_SWEEPER_PERSISTENCE_KEY)? {
         None => {
             let sweeper = Sweeper::new(
                 base,
@@ -296,7 +227,7 @@ pub fn start(config: NodeConfig) -> Result<Node, StartError> {
                 ));
             }
         }
-        chain.follow(&mut followers, &begin, &|| Ok(()))?;
+        chain.follow(&mut followers, &begin, &mut || ())?;
     }
     names.set_cause("start".into());
     for (monitor, ..) in monitor_listeners {
@@ -311,39 +242,28 @@ pub fn start(config: NodeConfig) -> Result<Node, StartError> {
     }
 
     let mailbox = Arc::new(Mailbox::new(manager.clone()));
-    let gossip = Arc::new(P2PGossipSync::new(graph.clone(), None, logger.clone()));
-    let handlers = MessageHandler {
-        chan_handler: mailbox.clone(),
-        route_handler: gossip,
-        onion_message_handler: IgnoringMessageHandler {},
-        custom_message_handler: IgnoringMessageHandler {},
-        send_only_message_handler: IgnoringMessageHandler {},
-    };
-    let peers = Arc::new(Peers::new(
-        handlers,
-        now_seconds(),
-        &keys.get_secure_random_bytes(),
-        logger.clone(),
-        keys.clone(),
-    ));
+    let peers = basis.transport(&mailbox, &graph);
     let bump_wallet = Arc::new(WalletSync::new(wallet.clone(), logger.clone()));
     let bumper = BumpTransactionEventHandlerSync::new(broadcaster, bump_wallet, keys, logger);
     let writer = ManagerWriter::start(store.clone()).map_err(|e| StartError::Io("writer", e))?;
-    let node = Node {
+    let host = Host::new(HostParts {
         config,
         names,
         fees,
         wallet,
-        manager,
-        monitors,
         peers,
         mailbox,
         graph,
+        chain,
+    });
+    let node = Node {
+        host,
+        manager,
+        monitors,
         router,
         sweeper,
         bumper,
         store,
-        chain,
         writer: Mutex::new(writer),
         progress: Mutex::default(),
     };

@@ -14,8 +14,8 @@ use lightning::util::persist::{
 };
 use lightning_persister::fs_store::FilesystemStore;
 
-use super::names::Names;
 use crate::api::Report;
+use crate::shared::names::Names;
 
 /// A `KVStoreSync` with crash points.
 pub struct PointStore {

@@ -9,8 +9,8 @@ use lightning::util::sweep::OutputSpendStatus;
 
 use super::node::{Node, signs_commitment};
 use crate::api::{
-    ChannelView, GraphView, HtlcDirection, HtlcView, OnchainClaim, PaymentState, PaymentView,
-    RestView, WireMessage,
+    ChannelView, HtlcDirection, HtlcView, OnchainClaim, PaymentState, PaymentView, RestView,
+    WireMessage,
 };
 
 /// Commitment numbers by channel label, counted from messages: LDK does not export them.
@@ -164,6 +164,7 @@ impl Node {
 
     fn channel_view(&self, channel: &ChannelDetails) -> ChannelView {
         let label = self
+            .host
             .names
             .channel_with(&channel.channel_id, &channel.counterparty.node_id);
         let numbers = self
@@ -231,16 +232,6 @@ impl Node {
             .collect()
     }
 
-    pub(super) fn graph_view(&self) -> GraphView {
-        let graph = self.graph.read_only();
-        let both = |(scid, channel): (&u64, &lightning::routing::gossip::ChannelInfo)| {
-            (channel.one_to_two.is_some() && channel.two_to_one.is_some()).then_some(*scid)
-        };
-        let mut channels: Vec<u64> = graph.channels().unordered_iter().filter_map(both).collect();
-        channels.sort_unstable();
-        GraphView { channels }
-    }
-
     fn onchain_claims(&self) -> Vec<OnchainClaim> {
         let open: Vec<_> = self
             .manager
@@ -256,7 +247,7 @@ impl Node {
             let Ok(monitor) = self.monitors.get_monitor(channel_id) else {
                 continue;
             };
-            let label = self.names.channel(&channel_id).unwrap_or_default();
+            let label = self.host.names.channel(&channel_id).unwrap_or_default();
             claims.extend(
                 monitor
                     .get_claimable_balances()
@@ -284,7 +275,7 @@ impl Node {
             block_height: self.manager.current_best_block().height,
             channels: self.channel_views(),
             payments: self.payment_views(),
-            balance: self.wallet.balance(),
+            balance: self.host.wallet.balance(),
             claims: self.onchain_claims(),
             unswept: u32::try_from(unswept).unwrap_or(u32::MAX),
         }

@@ -12,7 +12,7 @@ use lightning::ln::types::ChannelId;
 use lightning::sign::InMemorySigner;
 
 use super::Monitors;
-use super::names::Names;
+use crate::shared::names::Names;
 
 /// A `Watch` with crash points in front of LDK's `ChainMonitor`.
 pub struct PointWatch {

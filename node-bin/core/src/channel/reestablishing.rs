@@ -61,6 +61,12 @@ impl Channel {
         if self.volatile.connection != Connection::Reestablishing {
             return Err(ChannelError::Warn("a second channel_reestablish".into()));
         }
+        // A peer that has closed the channel by agreement and forgotten it says numbers that no channel
+        // has. Both had signed the close: the chain has it, or will.
+        let is_forgotten = message.next_local_commitment_number == 0;
+        if is_forgotten && self.is_drained() {
+            return Err(ChannelError::Ignore("the peer has closed the channel".into()));
+        }
         let missed_revocation = self.compare_revocations(message, environment, out)?;
         let missed_commitment = self.compare_commitments(message)?;
         self.volatile.connection = Connection::Up;

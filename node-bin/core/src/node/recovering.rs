@@ -2,7 +2,7 @@
 //! of it: there is nothing to reconstruct.
 
 use crate::channel::{Channel, Outbox};
-use crate::effect::UserEvent;
+use crate::effect::{Effect, UserEvent};
 use crate::payment::{PartState, PaymentPart, PaymentRecord};
 use crate::record::Closure;
 use crate::source::HtlcSource;
@@ -92,6 +92,22 @@ impl Node {
                     session_key,
                     path,
                     state: PartState::Pending,
+                });
+            }
+        }
+    }
+
+    /// A crash may have come before the funding transaction was published, or with it in a mempool that
+    /// forgot it. Publishing it again is harmless.
+    pub(super) fn publish_funding_again(&self, out: &mut Outbox) {
+        for channel in self.channels.values() {
+            if let (Some(transaction), None) = (
+                &channel.record.funding.transaction,
+                &channel.record.closure,
+            ) {
+                out.now(Effect::Broadcast {
+                    channel_id: channel.id(),
+                    transactions: vec![transaction.clone()],
                 });
             }
         }

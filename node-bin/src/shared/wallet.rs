@@ -1,6 +1,7 @@
 //! The on-chain wallet: bdk, fed with whole blocks. It stores nothing: after a restart it is built
 //! from the seed and the blocks since the case's base, so that it has no record that could be stale.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bdk_wallet::bitcoin::bip32::Xpriv;
@@ -37,6 +38,8 @@ pub enum WalletError {
 pub struct NodeWallet {
     wallet: Mutex<Wallet>,
     signers: [SignersContainer; 2],
+    /// What bdk takes for a time: counts what was seen or forgotten, the later the truer.
+    moments: AtomicU64,
 }
 
 impl NodeWallet {
@@ -81,7 +84,12 @@ impl NodeWallet {
         Ok(NodeWallet {
             wallet: Mutex::new(wallet),
             signers,
+            moments: AtomicU64::new(0),
         })
+    }
+
+    fn next_moment(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn wallet(&self) -> MutexGuard<'_, Wallet> {
@@ -104,6 +112,21 @@ impl NodeWallet {
             .next_unused_address(KeychainKind::External)
             .address
             .to_string()
+    }
+
+    /// A script of its own that never changes: what a record says pays to it is found again after any
+    /// restart.
+    pub fn destination_script(&self) -> ScriptBuf {
+        self.wallet()
+            .peek_address(KeychainKind::Internal, 0)
+            .script_pubkey()
+    }
+
+    /// Takes back the coins of a transaction that will never be published.
+    pub fn forget(&self, transaction: &Transaction) {
+        let txid = transaction.compute_txid();
+        self.wallet()
+            .apply_evicted_txs([(txid, self.next_moment())]);
     }
 
     /// Its coins.
@@ -141,7 +164,7 @@ impl NodeWallet {
         let transaction = psbt
             .extract_tx()
             .map_err(|error| build(error.to_string()))?;
-        wallet.apply_unconfirmed_txs([(transaction.clone(), u64::from(height))]);
+        wallet.apply_unconfirmed_txs([(transaction.clone(), self.next_moment())]);
         Ok(transaction)
     }
 

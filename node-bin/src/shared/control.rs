@@ -4,12 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
+use faults::gate;
+use lightning::ln::msgs::Init;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::node::Node;
-use crate::api::{Command, ErrorCode, Reply, Request, RequestError, Response};
+use super::commands;
+use super::host::Host;
+use super::mailbox::{Mail, PeerMessage};
+use super::{Peers, wire};
+use crate::api::{Command, ErrorCode, Reply, Report, Request, RequestError, Response, WireMessage};
 
 /// How many commands may wait; one rig never has more under way.
 const WAITING_COMMANDS: usize = 64;
@@ -19,6 +24,26 @@ const CONNECT_BOUND: Duration = Duration::from_secs(5);
 
 type Answer = oneshot::Sender<Response>;
 type Inbox = mpsc::Sender<(Request, Answer)>;
+
+/// A node program, as its one loop drives it. Every input is handled to its end before the next.
+pub(crate) trait Process {
+    /// What stands around the Lightning part.
+    fn host(&self) -> &Host;
+    /// A peer's `init` was exchanged. An error ends the connection.
+    fn peer_up(&mut self, peer: PublicKey, init: &Init, inbound: bool) -> Result<(), ()>;
+    /// A connection is gone.
+    fn peer_down(&mut self, peer: PublicKey);
+    /// A peer sent a message.
+    fn message(&mut self, peer: PublicKey, message: PeerMessage);
+    /// A channel's message is about to be handled.
+    fn sees_message(&mut self, _label: &str, _message: &WireMessage) {}
+    /// Does all that follows from the inputs so far.
+    fn work(&mut self);
+    /// Carries out a command that changes something; what follows from it is `work`'s.
+    fn change(&mut self, command: Command) -> Result<Reply, RequestError>;
+    /// Carries out any other command, with all that follows from it.
+    fn answer(&mut self, command: Command) -> Result<Reply, RequestError>;
+}
 
 /// The loop ended because it had to.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +61,8 @@ struct Connecting {
     answer: Answer,
 }
 
-struct Server {
-    node: Arc<Node>,
+struct Server<P> {
+    node: P,
     connecting: Vec<Connecting>,
     connections: u64,
     lost: mpsc::UnboundedSender<u64>,
@@ -59,52 +84,50 @@ fn response(id: u64, outcome: Result<Reply, RequestError>) -> Response {
 }
 
 /// Serves until `stop`.
-pub async fn serve(node: Node) -> Result<(), ServeError> {
-    let node = Arc::new(node);
+pub(crate) async fn serve<P: Process>(node: P) -> Result<(), ServeError> {
     let listen = |what: String| move |error| ServeError::Listen(what, error);
-    let address = node.config.listen;
+    let address = node.host().config.listen;
     let peers = TcpListener::bind(address)
         .await
         .map_err(listen(address.to_string()))?;
     let local = peers.local_addr().map_err(listen(address.to_string()))?;
-    node.progress().address = local.to_string();
-    let path = node.config.control_socket.clone();
+    node.host().set_address(local.to_string());
+    let path = node.host().config.control_socket.clone();
     let control = UnixListener::bind(&path).map_err(listen(path.display().to_string()))?;
 
     let (inbox, mut commands) = mpsc::channel(WAITING_COMMANDS);
     let (lost, mut lost_connections) = mpsc::unbounded_channel();
+    let mailbox = node.host().mailbox.clone();
+    let transport = node.host().peers.clone();
+    node.host().report_idle();
     let mut server = Server {
-        node: node.clone(),
+        node,
         connecting: Vec::new(),
         connections: 0,
         lost,
     };
-    node.report_idle();
     loop {
         tokio::select! {
-            () = node.mailbox.arrival() => server.mail(),
+            () = mailbox.arrival() => server.mail(),
             Some(connection) = lost_connections.recv() => server.refuse_connecting(connection),
             Some((request, answer)) = commands.recv() => {
                 if server.command(request, answer).await {
                     return Ok(());
                 }
             }
-            Ok((stream, _)) = peers.accept() => accept_peer(&node, stream),
+            Ok((stream, _)) = peers.accept() => accept_peer(&transport, stream),
             Ok((stream, _)) = control.accept() => {
                 tokio::spawn(read_commands(stream, inbox.clone()));
             }
         }
-        node.report_idle();
+        server.node.host().report_idle();
     }
 }
 
-fn accept_peer(node: &Node, stream: tokio::net::TcpStream) {
+fn accept_peer(peers: &Arc<Peers>, stream: tokio::net::TcpStream) {
     match without_delay(stream) {
         Ok(stream) => {
-            tokio::spawn(lightning_net_tokio::setup_inbound(
-                node.peers.clone(),
-                stream,
-            ));
+            tokio::spawn(lightning_net_tokio::setup_inbound(peers.clone(), stream));
         }
         Err(error) => tracing::warn!(%error, "a connection was lost before it began"),
     }
@@ -172,19 +195,74 @@ async fn read_commands(stream: UnixStream, inbox: Inbox) {
     }
 }
 
-impl Server {
-    fn answer(&self, id: u64, answer: Answer, outcome: Result<Reply, RequestError>) {
-        {
-            let mut progress = self.node.progress();
-            progress.handled_request = progress.handled_request.max(id);
+/// Handles everything that peers have sent; whose `init` was among it.
+fn handle_mail<P: Process>(node: &mut P) -> Vec<PublicKey> {
+    let mut connected = Vec::new();
+    while let Some(mail) = node.host().mailbox.take() {
+        match mail {
+            Mail::Up(peer, init, inbound) => {
+                let host = node.host();
+                let name = host.names.peer(&peer);
+                host.begin(format!("peer_up {name}"));
+                host.mailbox.set_connected(peer, true);
+                gate::emit(&Report::PeerUp { peer: name });
+                host.idle_is_news();
+                if node.peer_up(peer, &init, inbound).is_err() {
+                    node.host().peers.disconnect_by_node_id(peer);
+                }
+                connected.push(peer);
+            }
+            Mail::Down(peer) => {
+                let host = node.host();
+                let name = host.names.peer(&peer);
+                host.begin(format!("peer_down {name}"));
+                host.mailbox.set_connected(peer, false);
+                gate::emit(&Report::PeerDown { peer: name });
+                host.idle_is_news();
+                node.peer_down(peer);
+            }
+            Mail::Message(peer, message) => handle_message(node, peer, *message),
         }
-        self.node.report_idle();
+        node.work();
+    }
+    connected
+}
+
+fn handle_message<P: Process>(node: &mut P, peer: PublicKey, message: PeerMessage) {
+    let host = node.host();
+    let Some((channel, what)) = wire::received(&message) else {
+        host.begin(format!("recv gossip {}", host.names.peer(&peer)));
+        node.message(peer, message);
+        return;
+    };
+    let role = match channel {
+        Some(id) => host.names.channel_with(&id, &peer),
+        None => host.names.peer(&peer),
+    };
+    let label = channel.and_then(|id| host.names.channel(&id));
+    host.begin(format!("recv {} {role}", what.name()));
+    if let Some(label) = &label {
+        node.sees_message(label, &what);
+    }
+    gate::emit(&Report::Received {
+        peer: node.host().names.peer(&peer),
+        channel: label,
+        message: what,
+    });
+    node.message(peer, message);
+    node.host().mailbox.count_received(&peer);
+}
+
+impl<P: Process> Server<P> {
+    fn answer(&self, id: u64, answer: Answer, outcome: Result<Reply, RequestError>) {
+        self.node.host().handled(id);
+        self.node.host().report_idle();
         // A client that went away does not want it any more.
         let _ = answer.send(response(id, outcome));
     }
 
     fn mail(&mut self) {
-        for peer in self.node.handle_mail() {
+        for peer in handle_mail(&mut self.node) {
             let (up, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.connecting)
                 .into_iter()
                 .partition(|connecting| connecting.peer == peer);
@@ -216,7 +294,7 @@ impl Server {
         let id = request.id;
         match request.command {
             Command::Connect { node_id, address } => {
-                if self.node.mailbox.is_connected(&node_id) {
+                if self.node.host().is_connected(&node_id) {
                     self.answer(id, answer, Ok(Reply::Done));
                     return false;
                 }
@@ -230,7 +308,7 @@ impl Server {
                         self.answer(id, answer, Err(error));
                     }
                     Some(stream) => {
-                        let peers = self.node.peers.clone();
+                        let peers = self.node.host().peers.clone();
                         let connection =
                             lightning_net_tokio::setup_outbound(peers, node_id, stream);
                         self.connections += 1;
@@ -250,7 +328,7 @@ impl Server {
                 }
             }
             Command::Disconnect { node_id } => {
-                self.node.peers.disconnect_by_node_id(node_id);
+                self.node.host().peers.disconnect_by_node_id(node_id);
                 self.mail();
                 self.answer(id, answer, Ok(Reply::Done));
             }
@@ -262,7 +340,7 @@ impl Server {
                 return true;
             }
             command => {
-                let outcome = self.node.carry_out(command);
+                let outcome = commands::carry_out(&mut self.node, command);
                 self.answer(id, answer, outcome);
             }
         }

@@ -81,6 +81,11 @@ impl Bitcoind {
         Ok(self.call::<ChainInfo>("getblockchaininfo", None)?.blocks)
     }
 
+    /// Hash of the active chain's block at a height.
+    pub fn hash(&self, height: u32) -> Result<BlockHash, RpcError> {
+        self.call("getblockhash", Some(&arg([height])))
+    }
+
     /// Where a block stands.
     pub fn header(&self, hash: &BlockHash) -> Result<HeaderInfo, RpcError> {
         self.call("getblockheader", Some(&arg([hash.to_string()])))

@@ -220,6 +220,18 @@ impl Names {
         self.state().record.outgoing.get(payment_id).cloned()
     }
 
+    /// The key of a payment, made or expected; empty if it has none.
+    pub fn payment_role(&self, payment_id: Option<&str>, payment_hash: Option<&str>) -> String {
+        payment_id
+            .and_then(|id| self.outgoing(id))
+            .or_else(|| {
+                payment_hash
+                    .and_then(|hash| self.incoming(hash))
+                    .map(|name| name.key)
+            })
+            .unwrap_or_default()
+    }
+
     /// Says which input the node works on from now on.
     pub fn set_cause(&self, cause: String) {
         self.state().cause = cause;

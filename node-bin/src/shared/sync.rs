@@ -1,5 +1,5 @@
 //! Following the chain: blocks from bitcoind, or transactions from electrs. Owns how far every part
-//! has come; what a block means is LDK's to say.
+//! has come; what a block means is the Lightning part's to say.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,10 +27,10 @@ pub enum SyncError {
 
 /// The node's view of the chain.
 pub struct ChainSync {
-    pub(super) bitcoind: Arc<Bitcoind>,
-    pub(super) electrs: Option<Arc<ElectrumSyncClient<Arc<NodeLogger>>>>,
-    pub(super) base: BestBlock,
-    pub(super) names: Arc<Names>,
+    pub(crate) bitcoind: Arc<Bitcoind>,
+    pub(crate) electrs: Option<Arc<ElectrumSyncClient<Arc<NodeLogger>>>>,
+    pub(crate) base: BestBlock,
+    pub(crate) names: Arc<Names>,
     best: Mutex<BestBlock>,
 }
 
@@ -82,6 +82,12 @@ impl ChainSync {
         }
     }
 
+    /// The tip of bitcoind's chain now.
+    pub fn tip(&self) -> Result<BestBlock, SyncError> {
+        let height = self.bitcoind.height()?;
+        Ok(BestBlock::new(self.bitcoind.hash(height)?, height))
+    }
+
     fn role(&self, height: u32) -> String {
         format!("+{}", i64::from(height) - i64::from(self.base.height))
     }
@@ -92,7 +98,7 @@ impl ChainSync {
         &self,
         followers: &mut [Follower<'_>],
         begin: &dyn Fn(String),
-        after: &dyn Fn() -> Result<(), SyncError>,
+        after: &mut dyn FnMut(),
     ) -> Result<BestBlock, SyncError> {
         for follower in followers.iter_mut() {
             let fork = self.fork_point(follower.best)?;
@@ -105,7 +111,7 @@ impl ChainSync {
                 let _ = gate::point("block.disconnected.before", &role);
                 follower.listener.blocks_disconnected(fork);
                 follower.best = fork;
-                after()?;
+                after();
                 let _ = gate::point("block.disconnected.after", &role);
             }
         }
@@ -135,7 +141,7 @@ impl ChainSync {
         block: &Block,
         height: u32,
         begin: &dyn Fn(String),
-        after: &dyn Fn() -> Result<(), SyncError>,
+        after: &mut dyn FnMut(),
     ) -> Result<(), SyncError> {
         let role = self.role(height);
         begin(format!("block {role}"));
@@ -150,7 +156,7 @@ impl ChainSync {
             follower.listener.block_connected(block, height);
             follower.best = BestBlock::new(block.block_hash(), height);
         }
-        after()?;
+        after();
         let _ = gate::point("block.connected.after", &role);
         Ok(())
     }

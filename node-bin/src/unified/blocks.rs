@@ -1,0 +1,56 @@
+//! Blocks on their way from the chain into the core.
+
+use std::cell::RefCell;
+
+use bitcoin::Block;
+use lightning::chain::transaction::TransactionData;
+use lightning::chain::{BestBlock, Listen};
+use node_core::input::{Input, PlacedTransaction};
+
+/// Takes blocks from whoever follows the chain and keeps them as inputs.
+#[derive(Default)]
+pub struct BlockFeed {
+    inputs: RefCell<Vec<Input>>,
+}
+
+impl BlockFeed {
+    /// What has come since the last call.
+    pub fn take(&self) -> Vec<Input> {
+        self.inputs.take()
+    }
+}
+
+fn placed(block: &Block) -> Vec<PlacedTransaction> {
+    let place = |(index, transaction): (u32, &bitcoin::Transaction)| PlacedTransaction {
+        index,
+        transaction: transaction.clone(),
+    };
+    // The coinbase pays no channel, and spends none.
+    (0..).zip(&block.txdata).skip(1).map(place).collect()
+}
+
+impl Listen for BlockFeed {
+    fn filtered_block_connected(
+        &self,
+        _header: &bitcoin::block::Header,
+        _txdata: &TransactionData,
+        _height: u32,
+    ) {
+        // Whole blocks come through `block_connected`; nothing in this node filters them.
+    }
+
+    fn block_connected(&self, block: &Block, height: u32) {
+        self.inputs.borrow_mut().push(Input::BlockConnected {
+            height,
+            hash: block.block_hash(),
+            transactions: placed(block),
+        });
+    }
+
+    fn blocks_disconnected(&self, fork_point_block: BestBlock) {
+        self.inputs.borrow_mut().push(Input::BlocksDisconnected {
+            height: fork_point_block.height,
+            hash: fork_point_block.block_hash,
+        });
+    }
+}

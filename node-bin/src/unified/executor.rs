@@ -1,0 +1,258 @@
+//! Carries out what the core wants done, one effect after the other, with a crash point before and after
+//! each that leaves the process. Owns the engine, the writes that wait, and the answers to commands;
+//! decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bitcoin::{Amount, Transaction};
+use lightning::chain::chaininterface::BroadcasterInterface;
+use lightning::ln::msgs::MessageSendEvent;
+use node_core::effect::{CommandError, Content, Done, Effect, Store, TellId, UserEvent, Write};
+use node_core::engine::Engine;
+use node_core::input::{Command, Input, Surroundings};
+use node_core::node::Node as Core;
+
+use super::dice::Dice;
+use super::records::{Records, StoreError};
+use super::routing::{self, Wanted};
+use super::writes::Writes;
+use super::{events, messages};
+use crate::shared::Logger;
+use crate::shared::basis::now_seconds;
+use crate::shared::broadcaster::Broadcaster;
+use crate::shared::host::Host;
+use crate::shared::wire;
+
+/// What the executor works with.
+pub struct Tools {
+    /// The store.
+    pub records: Records,
+    /// To bitcoind.
+    pub broadcaster: Arc<Broadcaster>,
+    /// For LDK's router.
+    pub logger: Logger,
+}
+
+/// The engine and whoever does what it says.
+pub struct Executor {
+    engine: Engine,
+    tools: Tools,
+    writes: Writes,
+    core_dice: Dice,
+    write_dice: Dice,
+    route_dice: Dice,
+    /// Id of the last command.
+    commands: u64,
+    /// Answers that have come and nobody has taken.
+    answers: BTreeMap<u64, Result<Done, CommandError>>,
+}
+
+/// Ends the process: a node that went on without its record would lose money.
+fn die(error: &StoreError) -> ! {
+    eprintln!("deadbolt node: {error}; see the store's disk");
+    std::process::abort();
+}
+
+/// A node's sources of chance: one for each purpose.
+pub struct AllDice {
+    /// For the core.
+    pub core: Dice,
+    /// For the order of writes.
+    pub writes: Dice,
+    /// For the router.
+    pub routes: Dice,
+}
+
+impl AllDice {
+    /// Of this seed in this life.
+    pub fn new(seed: [u8; 32], life: u32) -> Self {
+        AllDice {
+            core: Dice::new(seed, life, "core"),
+            writes: Dice::new(seed, life, "writes"),
+            routes: Dice::new(seed, life, "routes"),
+        }
+    }
+}
+
+/// What comes with the next input.
+pub fn surroundings(dice: &mut Dice) -> Surroundings {
+    Surroundings {
+        entropy: dice.throw(),
+        now_s: now_seconds(),
+    }
+}
+
+impl Executor {
+    /// Drives this engine.
+    pub fn new(engine: Engine, tools: Tools, writes: Writes, dice: AllDice) -> Self {
+        Executor {
+            engine,
+            tools,
+            writes,
+            core_dice: dice.core,
+            write_dice: dice.writes,
+            route_dice: dice.routes,
+            commands: 0,
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// The core, to read.
+    pub fn core(&self) -> &Core {
+        &self.engine.node
+    }
+
+    /// The store, for what is no channel's and no payment's.
+    pub fn records(&self) -> &Records {
+        &self.tools.records
+    }
+
+    /// Something happened; it is handled by the next `run`.
+    pub fn input(&mut self, input: Input) {
+        self.engine.input(input);
+    }
+
+    /// Does everything that follows from the inputs so far, all writes included.
+    pub fn run(&mut self, host: &Host) {
+        loop {
+            let dice = &mut self.core_dice;
+            if let Some(effect) = self.engine.next(&mut || surroundings(dice)) {
+                self.carry_out(host, effect);
+            } else if let Some(write) = self.writes.next(&mut self.write_dice) {
+                self.perform(&write);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Gives the core a command, does all that follows, and takes the answer; `None`: there was none.
+    pub fn command(&mut self, host: &Host, command: Command) -> Option<Result<Done, CommandError>> {
+        let id = self.enter(command);
+        self.run(host);
+        self.answers.remove(&id)
+    }
+
+    fn enter(&mut self, command: Command) -> u64 {
+        self.commands += 1;
+        let id = self.commands;
+        self.engine.input(Input::Command { id, command });
+        id
+    }
+
+    fn carry_out(&mut self, host: &Host, effect: Effect) {
+        match effect {
+            Effect::Persist(write) => self.persist(host, write),
+            Effect::Trim {
+                channel_id,
+                from,
+                to,
+            } => {
+                if let Err(error) = self.tools.records.trim(&channel_id, from, to) {
+                    die(&error);
+                }
+            }
+            Effect::Archive { channel_id } => {
+                if let Err(error) = self.tools.records.archive(&channel_id) {
+                    die(&error);
+                }
+            }
+            Effect::Send { peer, message, .. } => {
+                host.send(wire::describe(messages::outgoing(peer, message)));
+            }
+            Effect::Broadcast { transactions, .. } => {
+                let transactions: Vec<&Transaction> = transactions.iter().collect();
+                self.tools.broadcaster.broadcast_transactions(&transactions);
+            }
+            Effect::Tell { id, event } => self.tell(host, id, &event),
+            Effect::Answer { id, result } => {
+                self.answers.insert(id, result);
+            }
+            Effect::Fund {
+                temporary_channel_id,
+                script,
+                amount_sat,
+            } => {
+                let height = self.core().best_block.height;
+                let amount = Amount::from_sat(amount_sat);
+                let transaction = host
+                    .wallet
+                    .pay_to(script, amount, host.fees.get(), height)
+                    .map_err(|error| error.to_string());
+                self.engine.input(Input::Funded {
+                    temporary_channel_id,
+                    transaction,
+                });
+            }
+            Effect::Unfund { transaction } => host.wallet.forget(&transaction),
+            Effect::FindRoute {
+                payment_id,
+                amount_msat,
+                final_cltv_expiry_delta,
+                wish,
+            } => {
+                let wanted = Wanted {
+                    amount_msat,
+                    final_cltv_expiry_delta,
+                    wish: &wish,
+                    random_bytes: self.route_dice.throw(),
+                };
+                let paths = routing::find(host, &self.tools.logger, self.core(), &wanted);
+                self.engine.input(Input::RouteFound { payment_id, paths });
+            }
+            Effect::AnnounceChannel {
+                announcement,
+                update,
+            } => host.send(wire::describe(
+                MessageSendEvent::BroadcastChannelAnnouncement {
+                    msg: *announcement,
+                    update_msg: Some(*update),
+                },
+            )),
+            Effect::AnnouncePolicy { update } => {
+                let event = MessageSendEvent::BroadcastChannelUpdate { msg: *update };
+                host.send(wire::describe(event));
+            }
+            Effect::Disconnect { peer } => host.peers.disconnect_by_node_id(peer),
+            // The engine's own: it never hands it out.
+            Effect::DropSends { .. } => {}
+        }
+    }
+
+    fn persist(&mut self, host: &Host, write: Write) {
+        if let Content::Snapshot(record) = &write.content {
+            let parameters = &record.parameters;
+            let funding = parameters.funding.into_bitcoin_outpoint();
+            host.names.register(
+                parameters.channel_id,
+                &parameters.counterparty_node_id,
+                funding,
+            );
+        }
+        if let Some(write) = self.writes.want(write) {
+            self.perform(&write);
+        }
+    }
+
+    fn perform(&mut self, write: &Write) {
+        if let Err(error) = self.tools.records.write(write) {
+            die(&error);
+        }
+        let store: Store = write.store;
+        self.engine.persisted(store, write.sequence);
+    }
+
+    fn tell(&mut self, host: &Host, id: TellId, event: &UserEvent) {
+        let told = events::describe(&host.names, self.core(), event);
+        told.give(|| {
+            if let Some(command) = events::reaction(&host.names, event) {
+                self.enter(command);
+            }
+            if let Some(payment_id) = events::decides(event) {
+                host.names.decide(&payment_id);
+            }
+            self.engine.input(Input::Told { id });
+        });
+    }
+}

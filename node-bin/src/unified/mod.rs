@@ -1,0 +1,29 @@
+//! The unified node: deadbolt's own Lightning node as a process of its own, driven by the rig.
+//!
+//! `node-core` decides; this module gives it files, sockets, coins, routes and blocks, and puts a crash
+//! point before and after everything that the core wants done. It knows no rule of the protocol.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::shared::basis;
+
+mod blocks;
+mod commands;
+mod dice;
+mod events;
+mod executor;
+mod invoices;
+mod messages;
+mod node;
+mod records;
+mod routing;
+mod start;
+mod store;
+mod views;
+mod writes;
+
+/// Runs the node that the configuration file describes until it is told to stop.
+pub fn main(config_path: &Path) -> ExitCode {
+    basis::main(config_path, start::start)
+}

@@ -56,12 +56,7 @@ impl Engine {
 
     /// Takes an input; it is handled once everything before it is done.
     pub fn input(&mut self, input: Input) {
-        if let Input::PeerDown { peer } = &input {
-            // What was to be sent to it is lost with the connection; the next reestablish says
-            // what has to be sent again.
-            let peer = *peer;
-            self.forget_sends(&|effect| sends_to(effect, &peer));
-        }
+        self.forget_if_down(&input);
         self.inbox.push_back(input);
     }
 
@@ -75,6 +70,8 @@ impl Engine {
                 }
             }
             let input = self.inbox.pop_front()?;
+            // Inputs that came before it may have asked for more.
+            self.forget_if_down(&input);
             let effects = self.node.step(input, surroundings());
             self.queue.extend(effects);
         }
@@ -128,6 +125,11 @@ impl Engine {
             progress.issued = progress.issued.max(write.sequence);
             return Some(effect);
         }
+        if let Effect::Send { peer, .. } = &effect
+            && self.is_going_down(peer)
+        {
+            return None;
+        }
         let Some(store) = waits_for else {
             return Some(effect);
         };
@@ -137,6 +139,23 @@ impl Engine {
         }
         progress.held.push_back((progress.issued, effect));
         None
+    }
+
+    /// What was to be sent on a connection is lost with it; the next reestablish says what has to be
+    /// sent again. Sent on the next connection it would break the protocol.
+    fn forget_if_down(&mut self, input: &Input) {
+        if let Input::PeerDown { peer } = input {
+            let peer = *peer;
+            self.forget_sends(&|effect| sends_to(effect, &peer));
+        }
+    }
+
+    /// Whether an end of this peer's connection is known here and not yet to the core: what the core
+    /// wants sent until it is belongs to the connection that is gone.
+    fn is_going_down(&self, peer: &PublicKey) -> bool {
+        self.inbox
+            .iter()
+            .any(|input| matches!(input, Input::PeerDown { peer: down } if down == peer))
     }
 
     fn forget_sends(&mut self, forget: &dyn Fn(&Effect) -> bool) {

@@ -185,6 +185,9 @@ pub struct OutboundHtlc {
     pub added_by: u64,
     /// Known once the counterparty claimed it.
     pub preimage: Option<PaymentPreimage>,
+    /// It was failed upstream before the chain had decided, because the inbound HTLC was about to
+    /// expire.
+    pub failed_back: bool,
 }
 
 /// An event and the write that made it.
@@ -247,6 +250,24 @@ pub struct ShutdownState {
     pub counterparty: Option<ScriptBuf>,
 }
 
+/// A transaction in a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenTransaction {
+    /// It.
+    pub transaction: Transaction,
+    /// The block's height.
+    pub height: u32,
+}
+
+/// What the chain has said about a channel's end. A reorganisation takes things out again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnchainRecord {
+    /// What spends the funding output.
+    pub funding_spend: Option<SeenTransaction>,
+    /// What spends outputs of that, and of second-stage transactions; in the order of the chain.
+    pub spends: Vec<SeenTransaction>,
+}
+
 /// All that is durable about a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRecord {
@@ -284,4 +305,6 @@ pub struct ChannelRecord {
     pub shutdown: ShutdownState,
     /// How it ended, once it has.
     pub closure: Option<Closure>,
+    /// What the chain has said about its end.
+    pub onchain: OnchainRecord,
 }

@@ -10,6 +10,7 @@ use crate::spec::{Change, SpecError};
 use crate::update::{EntryContent, LogEntry, UpdateStep};
 
 use super::applying_lifecycle::apply_lifecycle;
+use super::applying_onchain::apply_onchain;
 
 /// An entry that does not fit the record it is applied to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,7 +148,7 @@ impl ChannelRecord {
                 });
                 Ok(())
             }
-            other => match apply_lifecycle(self, other)? {
+            other => match apply_lifecycle(self, other)? || apply_onchain(self, other)? {
                 true => Ok(()),
                 false => Err(ApplyError::Step("no part of this release knows it")),
             },
@@ -225,6 +226,7 @@ impl ChannelRecord {
                     source: source.1.clone(),
                     added_by: self.sequence,
                     preimage: None,
+                    failed_back: false,
                 };
                 self.outbound.insert(add.htlc_id, htlc);
             } else if let Some(htlc_id) = change.removes() {

@@ -18,6 +18,7 @@ use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 pub mod announcing;
 mod applying;
 mod applying_lifecycle;
+mod applying_onchain;
 pub mod closing;
 mod confirming;
 mod forcing;

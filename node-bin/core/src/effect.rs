@@ -161,6 +161,24 @@ pub enum Effect {
         /// They.
         transactions: Vec<Transaction>,
     },
+    /// Publishes the holder's commitment of a channel, with a child that makes up for its fee. Said again
+    /// until it is in a block.
+    BumpCommitment {
+        /// Which channel.
+        channel_id: ChannelId,
+        /// What both together should pay, in satoshis per 1000 weight units.
+        feerate_per_kw: u32,
+    },
+    /// Publishes second-stage transactions of the holder's commitment, which is in a block, with fees from
+    /// the wallet. Said again until they are in blocks.
+    BumpHtlcs {
+        /// Which channel.
+        channel_id: ChannelId,
+        /// What they should pay, in satoshis per 1000 weight units.
+        feerate_per_kw: u32,
+        /// The commitment's outputs to take, by place, and the preimages of inbound HTLCs.
+        htlcs: Vec<(u32, Option<PaymentPreimage>)>,
+    },
     /// Tells the user; answered by `Input::Told` when the user has handled it.
     Tell {
         /// For the answer.

@@ -142,6 +142,16 @@ impl Channel {
         Ok(())
     }
 
+    /// Forgets what blocks above this height said.
+    pub(crate) fn unwatch_blocks(&mut self, height: u32, out: &mut Outbox) -> Result<(), ChannelError> {
+        let onchain = &self.record.onchain;
+        let mut seen = onchain.funding_spend.iter().chain(&onchain.spends);
+        if seen.any(|seen| seen.height > height) {
+            self.commit(vec![UpdateStep::BlocksDisconnected { height }], out)?;
+        }
+        Ok(())
+    }
+
     fn funding_spent(
         &mut self,
         environment: &Environment,
@@ -168,7 +178,8 @@ impl Channel {
                 },
                 _ => UpdateStep::ChannelForceClosed {
                     reason: "CommitmentTxConfirmed: a commitment transaction is in a block".into(),
-                    broadcast: false,
+                    // Should a reorganisation take it out again.
+                    broadcast: true,
                 },
             });
         }

@@ -326,6 +326,7 @@ impl Channel {
                     preimage,
                     claim,
                 };
+                self.volatile.claims_due = true;
                 self.commit(vec![step], out)
             }
             _ => Ok(()),

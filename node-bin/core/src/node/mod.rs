@@ -30,6 +30,7 @@ mod forwarding;
 mod hostile_tests;
 mod lifecycle;
 mod messages;
+mod onchain;
 mod receiving;
 mod recovering;
 mod resolving;
@@ -209,8 +210,12 @@ impl Node {
             Input::BlockConnected {
                 height,
                 hash,
+                is_tip,
                 transactions,
-            } => self.block_connected(BestBlock { height, hash }, &transactions, &mut out),
+            } => {
+                let block = BestBlock { height, hash };
+                self.block_connected(block, is_tip, &transactions, &mut out);
+            }
             Input::BlocksDisconnected { height, hash } => {
                 self.blocks_disconnected(BestBlock { height, hash }, &mut out);
             }
@@ -235,6 +240,7 @@ impl Node {
     fn settle(&mut self, out: &mut Outbox) {
         while self.surface(out) | self.flush(out) {}
         self.continue_closing(out);
+        self.publish_claims(out);
         self.finish_claims(out);
         self.acknowledge(out);
         self.archive(out);

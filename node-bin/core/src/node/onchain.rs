@@ -7,7 +7,8 @@ use crate::channel::onchain::Position;
 use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::Effect;
 use crate::input::PlacedTransaction;
-use crate::onchain::claims::{Claim, ClaimError, claim_transaction};
+use crate::record::Closure;
+use crate::onchain::claims::{Claim, ClaimError, ClaimPath, claim_transaction};
 
 use super::{BestBlock, Node};
 
@@ -18,12 +19,18 @@ const BUMP_PERCENT: u64 = 25;
 /// The most that a claim pays, as a multiple of the node's fee rate.
 const MAXIMUM_BUMP: u64 = 20;
 
+/// Whether nobody but the holder can ever take this.
+fn is_uncontested(claim: &Claim) -> bool {
+    matches!(claim.path, ClaimPath::Delayed { .. } | ClaimPath::Balance)
+}
+
 impl Node {
     /// Gives a channel a block: its end, if it ends there, and what that decides.
     pub(super) fn connect_onchain(
         &mut self,
         channel_id: ChannelId,
         block: BestBlock,
+        is_tip: bool,
         transactions: &[PlacedTransaction],
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
@@ -31,7 +38,14 @@ impl Node {
         let Some(channel) = self.channels.get_mut(&channel_id) else {
             return Ok(());
         };
+        let was_open = channel.record.closure.is_none();
         channel.watch_block(&environment, block.height, transactions, out)?;
+        if was_open && matches!(channel.record.closure, Some(Closure::Cooperative { .. })) {
+            self.tell_cooperative(channel_id, out);
+        }
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return Ok(());
+        };
         if let Some(reason) = channel.deadline(block.height) {
             channel.force_close(&environment, &reason, true, out);
             return Ok(());
@@ -42,7 +56,7 @@ impl Node {
                 channel.commit(steps, out)?;
             }
         }
-        channel.volatile.claims_due = true;
+        channel.volatile.claims_due |= is_tip;
         Ok(())
     }
 
@@ -68,6 +82,13 @@ impl Node {
             return;
         };
         if channel.is_to_publish() {
+            let tip = self.best_block.height;
+            if let Some(channel) = self.channels.get_mut(&channel_id) {
+                channel.volatile.published_at.get_or_insert(tip);
+            }
+            let Some(channel) = self.channels.get(&channel_id) else {
+                return;
+            };
             let feerate_per_kw = self.bumped_feerate(channel.volatile.published_at);
             let effect = Effect::BumpCommitment {
                 channel_id,
@@ -77,6 +98,10 @@ impl Node {
             return;
         }
         let Some(position) = channel.position(&self.environment) else {
+            if let Some(Closure::Cooperative { transaction }) = &channel.record.closure {
+                let transactions = vec![transaction.clone()];
+                out.after(channel.store(), Effect::Broadcast { channel_id, transactions });
+            }
             return;
         };
         let tip = self.best_block.height;
@@ -114,7 +139,7 @@ impl Node {
             .into_iter()
             .filter(|(claim, confirmed)| claim.least_tip_height(parameters, *confirmed) <= tip);
         let (calm, contested): (Vec<_>, Vec<_>) =
-            ripe.partition(|(claim, _)| claim.is_uncontested());
+            ripe.partition(|(claim, _)| is_uncontested(claim));
         let mut groups: Vec<(Vec<Claim>, u32)> = contested
             .into_iter()
             .map(|(claim, confirmed)| {

@@ -7,6 +7,7 @@ use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::message::Message;
+use crate::onchain::bumping::SecondStage;
 use crate::payment::{PaymentRecord, RouteWish};
 use crate::record::ChannelRecord;
 use crate::source::PaymentId;
@@ -176,8 +177,8 @@ pub enum Effect {
         channel_id: ChannelId,
         /// What they should pay, in satoshis per 1000 weight units.
         feerate_per_kw: u32,
-        /// The commitment's outputs to take, by place, and the preimages of inbound HTLCs.
-        htlcs: Vec<(u32, Option<PaymentPreimage>)>,
+        /// Which HTLCs.
+        htlcs: Vec<SecondStage>,
     },
     /// Tells the user; answered by `Input::Told` when the user has handled it.
     Tell {

@@ -7,6 +7,7 @@ use lightning::types::payment::PaymentPreimage;
 
 use crate::input::PlacedTransaction;
 use crate::keys::Environment;
+use crate::onchain::bumping::SecondStage;
 use crate::onchain::claims::{Claim, claim_of, second_stage_claim};
 use crate::onchain::identify::{FundingSpend, HtlcOutput, OutputKind, identify};
 use crate::onchain::spend::{SpendPath, read_delayed_spend, read_spend, second_stage_output};
@@ -280,25 +281,28 @@ impl Channel {
             .collect()
     }
 
-    /// HTLCs of the holder's own commitment that a second-stage transaction can take at this tip: their
-    /// outputs' places, and the preimages of inbound ones.
-    pub fn second_stages(&self, position: &Position, tip: u32) -> Vec<(u32, Option<PaymentPreimage>)> {
+    /// HTLCs of the holder's own commitment that a second-stage transaction can take at this tip.
+    pub fn second_stages(&self, position: &Position, tip: u32) -> Vec<SecondStage> {
         if !matches!(position.spend, FundingSpend::Holder { .. }) {
             return Vec::new();
         }
-        let unspent = position.outputs.iter().filter(|output| output.spent.is_none());
+        let unspent = position
+            .outputs
+            .iter()
+            .filter(|output| output.spent.is_none());
         unspent
             .filter_map(|output| {
                 let htlc = output.htlc()?;
-                match htlc.direction {
-                    Direction::Inbound => {
-                        let preimage = self.inbound_preimage(htlc)?;
-                        Some((output.outpoint.vout, Some(preimage)))
-                    }
-                    Direction::Outbound => {
-                        (tip >= htlc.cltv_expiry).then_some((output.outpoint.vout, None))
-                    }
-                }
+                let preimage = match htlc.direction {
+                    Direction::Inbound => Some(self.inbound_preimage(htlc)?),
+                    Direction::Outbound if tip >= htlc.cltv_expiry => None,
+                    Direction::Outbound => return None,
+                };
+                Some(SecondStage {
+                    direction: htlc.direction,
+                    htlc_id: htlc.htlc_id,
+                    preimage,
+                })
             })
             .collect()
     }

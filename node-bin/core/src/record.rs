@@ -9,11 +9,11 @@ use bitcoin::{ScriptBuf, Transaction};
 use lightning::chain::transaction::OutPoint;
 use lightning::ln::chan_utils::{ChannelPublicKeys, CounterpartyCommitmentSecrets};
 use lightning::ln::types::ChannelId;
-use lightning::types::payment::PaymentPreimage;
+use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::event::MonitorEvent;
 use crate::source::HtlcSource;
-use crate::spec::{Change, CommitmentSpec, HtlcAdd};
+use crate::spec::{Change, CommitmentSpec, Direction, HtlcAdd};
 
 /// The limits that one side announced at the opening; they bind the other side (BOLT 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +206,28 @@ impl std::fmt::Debug for RevokedSecrets {
     }
 }
 
+/// An HTLC that has an output of its own in a commitment which the counterparty revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevokedHtlcRecord {
+    /// Which way.
+    pub direction: Direction,
+    /// Its id in that direction.
+    pub htlc_id: u64,
+    /// Its hash.
+    pub payment_hash: PaymentHash,
+    /// Absolute height.
+    pub cltv_expiry: u32,
+    /// Millisatoshis.
+    pub amount_msat: u64,
+}
+
+/// What a commitment that the counterparty revoked has to be punished with beside its secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RevokedCommitment {
+    /// Its HTLCs that are not dust, in ascending order of direction and id.
+    pub htlcs: Vec<RevokedHtlcRecord>,
+}
+
 /// How far the funding has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FundingState {
@@ -266,6 +288,8 @@ pub struct ChannelRecord {
     pub counterparty_next_point: Option<PublicKey>,
     /// What it has revoked.
     pub counterparty_secrets: RevokedSecrets,
+    /// The HTLCs of what it has revoked, by the commitment's number; those without any are left out.
+    pub revoked_htlcs: BTreeMap<u64, RevokedCommitment>,
     /// The holder's changes under way.
     pub holder_changes: HolderChanges,
     /// The counterparty's changes under way.

@@ -417,6 +417,7 @@ fn first_record(
         next_counterparty: None,
         counterparty_next_point: None,
         counterparty_secrets: RevokedSecrets(CounterpartyCommitmentSecrets::new()),
+        revoked_htlcs: BTreeMap::new(),
         holder_changes: HolderChanges::default(),
         counterparty_changes: CounterpartyChanges::default(),
         next_htlc_id: 0,

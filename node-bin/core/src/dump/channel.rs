@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
-    change, event, hex, htlc_add, list, maybe, rejection, script, source, spec, transaction,
+    change, direction, event, hex, htlc_add, list, maybe, rejection, script, source, spec,
+    transaction,
 };
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, Closure, CounterpartyCommitment, FundingState,
-    InboundHtlc, OutboundHtlc, Resolution,
+    InboundHtlc, OutboundHtlc, Resolution, RevokedHtlcRecord,
 };
 
 /// A channel's record.
@@ -31,6 +32,10 @@ pub fn dump_channel(record: &ChannelRecord) -> Value {
             point.to_string().into()
         }),
         "counterparty_secrets_down_to": record.counterparty_secrets.0.get_min_seen_secret(),
+        "revoked_htlcs": record.revoked_htlcs.iter().map(|(number, revoked)| json!({
+            "number": number,
+            "htlcs": list(&revoked.htlcs, revoked_htlc),
+        })).collect::<Value>(),
         "holder_changes": {
             "signed": list(&record.holder_changes.signed, change),
             "acked": list(&record.holder_changes.acked, change),
@@ -101,6 +106,16 @@ fn commitment(commitment: &CounterpartyCommitment) -> Value {
         "number": commitment.number,
         "spec": spec(&commitment.spec),
         "point": commitment.point.to_string(),
+    })
+}
+
+fn revoked_htlc(htlc: &RevokedHtlcRecord) -> Value {
+    json!({
+        "direction": direction(htlc.direction),
+        "htlc_id": htlc.htlc_id,
+        "payment_hash": hex(htlc.payment_hash.0),
+        "cltv_expiry": htlc.cltv_expiry,
+        "amount_msat": htlc.amount_msat,
     })
 }
 

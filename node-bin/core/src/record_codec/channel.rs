@@ -1,5 +1,7 @@
 //! A channel's record.
 
+use std::collections::BTreeMap;
+
 use lightning::io::{Error, Read};
 use lightning::ln::msgs::DecodeError;
 use lightning::util::ser::{Readable, Writeable, Writer};
@@ -8,8 +10,8 @@ use lightning::{impl_writeable_tlv_based, impl_writeable_tlv_based_enum};
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, Closure, CounterpartyChanges,
     CounterpartyCommitment, FundingState, HolderChanges, HolderCommitment, InboundHtlc,
-    OutboundHtlc, PendingEvent, Rejection, Resolution, RevokedSecrets, ShutdownState,
-    SignedCommitment,
+    OutboundHtlc, PendingEvent, Rejection, Resolution, RevokedCommitment, RevokedHtlcRecord,
+    RevokedSecrets, ShutdownState, SignedCommitment,
 };
 
 impl_writeable_tlv_based!(ChannelLimits, {
@@ -139,6 +141,18 @@ impl Readable for RevokedSecrets {
     }
 }
 
+impl_writeable_tlv_based!(RevokedHtlcRecord, {
+    (0, direction, required),
+    (2, htlc_id, required),
+    (4, payment_hash, required),
+    (6, cltv_expiry, required),
+    (8, amount_msat, required),
+});
+
+impl_writeable_tlv_based!(RevokedCommitment, {
+    (0, htlcs, required_vec),
+});
+
 impl_writeable_tlv_based!(ChannelRecord, {
     (0, sequence, required),
     (2, parameters, required),
@@ -157,4 +171,5 @@ impl_writeable_tlv_based!(ChannelRecord, {
     (28, events, required_vec),
     (30, shutdown, required),
     (32, closure, option),
+    (34, revoked_htlcs, (default_value, BTreeMap::new())),
 });

@@ -305,6 +305,7 @@ pub(crate) fn channel() -> ChannelRecord {
         }),
         counterparty_next_point: Some(key(38)),
         counterparty_secrets: revoked(),
+        revoked_htlcs: BTreeMap::from([(2, revoked_commitment())]),
         holder_changes: HolderChanges {
             signed: changes(),
             acked: vec![],
@@ -329,6 +330,18 @@ pub(crate) fn channel() -> ChannelRecord {
             reason: "an HTLC expires".into(),
             broadcast: true,
         }),
+    }
+}
+
+fn revoked_commitment() -> RevokedCommitment {
+    RevokedCommitment {
+        htlcs: vec![RevokedHtlcRecord {
+            direction: Direction::Inbound,
+            htlc_id: 4,
+            payment_hash: PaymentHash([42; 32]),
+            cltv_expiry: 690,
+            amount_msat: 2_000_000,
+        }],
     }
 }
 

@@ -124,6 +124,24 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn revoked_htlc()(
+        direction in direction(),
+        (htlc_id, amount_msat) in any::<(u64, u64)>(),
+        payment_hash in bytes_32(),
+        cltv_expiry in any::<u32>(),
+    ) -> RevokedHtlcRecord {
+        let payment_hash = PaymentHash(payment_hash);
+        RevokedHtlcRecord { direction, htlc_id, payment_hash, cltv_expiry, amount_msat }
+    }
+}
+
+prop_compose! {
+    fn revoked_commitment()(htlcs in vec(revoked_htlc(), 0..3)) -> RevokedCommitment {
+        RevokedCommitment { htlcs }
+    }
+}
+
+prop_compose! {
     fn inbound()(
         add in htlc_add(),
         committed in any::<bool>(),
@@ -186,6 +204,7 @@ prop_compose! {
         (holder, counterparty, next_counterparty) in (holder(), counterparty(), maybe(signed())),
         counterparty_next_point in maybe(public_key()),
         counterparty_secrets in revoked(),
+        revoked_htlcs in btree_map(any::<u64>(), revoked_commitment(), 0..3),
         [signed, acked, their_acked, their_signed] in [changes(), changes(), changes(), changes()],
         inbound in btree_map(any::<u64>(), inbound(), 0..3),
         outbound in btree_map(any::<u64>(), outbound(), 0..3),
@@ -202,6 +221,7 @@ prop_compose! {
             next_counterparty,
             counterparty_next_point,
             counterparty_secrets,
+            revoked_htlcs,
             holder_changes: HolderChanges { signed, acked },
             counterparty_changes: CounterpartyChanges { acked: their_acked, signed: their_signed },
             next_htlc_id,

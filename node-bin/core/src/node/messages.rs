@@ -13,7 +13,11 @@ use super::Node;
 
 impl Node {
     pub(super) fn peer_up(&mut self, peer: PublicKey, out: &mut Outbox) {
-        self.peers.insert(peer);
+        if !self.peers.insert(peer) {
+            // Nobody said that the connection before was lost, but it was.
+            self.peer_down(peer, out);
+            self.peers.insert(peer);
+        }
         for channel in self.channels.values_mut() {
             let is_forced = matches!(channel.record.closure, Some(Closure::Forced { .. }));
             if channel.peer() == peer && !is_forced && !channel.volatile.closing_confirmed {

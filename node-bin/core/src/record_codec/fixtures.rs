@@ -338,7 +338,7 @@ fn revoked_commitment() -> RevokedCommitment {
         htlcs: vec![RevokedHtlcRecord {
             direction: Direction::Inbound,
             htlc_id: 4,
-            payment_hash: PaymentHash([42; 32]),
+            payment_hash: PaymentHash([7; 32]),
             cltv_expiry: 690,
             amount_msat: 2_000_000,
         }],

@@ -16,6 +16,9 @@ use super::{BestBlock, Node};
 const BUMP_INTERVAL_BLOCKS: u32 = 3;
 /// By how much it pays more each time, in percent.
 const BUMP_PERCENT: u64 = 25;
+/// By how much it pays more each time at the least: the relay's increment, in satoshis per 1000 weight
+/// units.
+const LEAST_BUMP_PER_KW: u64 = 250;
 /// The most that a claim pays, as a multiple of the node's fee rate.
 const MAXIMUM_BUMP: u64 = 20;
 
@@ -179,7 +182,9 @@ impl Node {
         let waited = since.map_or(0, |since| self.best_block.height.saturating_sub(since));
         let rounds = u64::from(waited / BUMP_INTERVAL_BLOCKS);
         let base = u64::from(self.policy.feerate_per_kw);
-        let factor = (100 + BUMP_PERCENT * rounds).min(100 * MAXIMUM_BUMP);
-        u32::try_from(base * factor / 100).unwrap_or(u32::MAX)
+        // What replaces has to pay the relay's least increment more, too.
+        let step = (base * BUMP_PERCENT / 100).max(LEAST_BUMP_PER_KW);
+        let bumped = (base + step * rounds).min(base * MAXIMUM_BUMP);
+        u32::try_from(bumped).unwrap_or(u32::MAX)
     }
 }

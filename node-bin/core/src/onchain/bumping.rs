@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash, HashEngine, sha256};
+use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, Transaction};
 use lightning::chain::ClaimId;
 use lightning::events::bump_transaction::{AnchorDescriptor, BumpTransactionEvent};
+use lightning::sign::ecdsa::EcdsaChannelSigner;
 use lightning::sign::{ChannelDerivationParameters, HTLCDescriptor};
 use lightning::types::payment::PaymentPreimage;
 
 use super::scripts;
+use super::signer::HolderSigner;
 use crate::commitment::{ANCHORS_SAT, BuiltCommitment, transaction_parameters};
 use crate::keys::{Environment, FIRST_COMMITMENT_INDEX};
 use crate::record::{ChannelParameters, ChannelRecord};
@@ -113,6 +116,41 @@ pub fn htlc_descriptors(
         })
     };
     wanted.iter().filter_map(descriptor).collect()
+}
+
+/// The second-stage transactions of these HTLCs as they are without the wallet's coins: signed, and paying
+/// no fee. For a chain that asks for none.
+pub fn feeless_second_stages(
+    environment: &Environment,
+    record: &ChannelRecord,
+    wanted: &[SecondStage],
+) -> Vec<Transaction> {
+    let secp = &environment.secp;
+    let signer = HolderSigner::new(environment, record.parameters.keys_id);
+    let signed = |descriptor: HTLCDescriptor| {
+        let lock_time = match descriptor.preimage {
+            Some(_) => LockTime::ZERO,
+            None => LockTime::from_consensus(descriptor.htlc.cltv_expiry),
+        };
+        let mut transaction = Transaction {
+            version: Version::TWO,
+            lock_time,
+            input: vec![descriptor.unsigned_tx_input()],
+            output: vec![descriptor.tx_output(secp)],
+        };
+        let signature = signer
+            .sign_holder_htlc_transaction(&transaction, 0, &descriptor, secp)
+            .ok()?;
+        let script = descriptor.witness_script(secp);
+        for input in &mut transaction.input {
+            input.witness = descriptor.tx_input_witness(&signature, &script);
+        }
+        Some(transaction)
+    };
+    htlc_descriptors(environment, record, wanted)
+        .into_iter()
+        .filter_map(signed)
+        .collect()
 }
 
 /// Asks for these HTLCs of the holder's commitment to go to their second stage at this fee rate. The

@@ -7,11 +7,13 @@ use bitcoin::{ScriptBuf, Transaction};
 use lightning::ln::chan_utils::get_commitment_transaction_number_obscure_factor;
 use lightning::types::payment::PaymentHash;
 
-use super::scripts::{self, CommitmentScripts};
-use crate::commitment::{BuiltCommitment, Side};
-use crate::keys::{Environment, FIRST_COMMITMENT_INDEX};
-use crate::record::{ChannelRecord, RevokedHtlcRecord};
+use crate::keys::Environment;
+use crate::record::{ChannelRecord, CounterpartyCommitment, RevokedHtlcRecord};
 use crate::spec::{CommitmentSpec, Direction};
+
+mod matching;
+
+use matching::{FixedScripts, Looked};
 
 /// Whose transaction spends the funding output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,20 @@ pub enum FundingSpend {
         /// BOLT 3's number, if it looks like a commitment.
         number: Option<u64>,
     },
+}
+
+impl FundingSpend {
+    /// What this commitment holds, its dust among it, as far as the record knows: nothing is known
+    /// of revoked ones but the HTLCs that have outputs.
+    pub fn spec<'a>(&self, record: &'a ChannelRecord) -> Option<&'a CommitmentSpec> {
+        match self {
+            FundingSpend::Holder { .. } => Some(&record.holder.spec),
+            FundingSpend::Counterparty { number, .. } => {
+                commitment_of_counterparty(record, *number).map(|commitment| &commitment.spec)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// An HTLC that has an output.
@@ -210,6 +226,17 @@ fn unknown(
     }
 }
 
+/// The commitment with this number that the counterparty may publish.
+fn commitment_of_counterparty(
+    record: &ChannelRecord,
+    number: u64,
+) -> Option<&CounterpartyCommitment> {
+    let next = record.next_counterparty.as_ref();
+    std::iter::once(&record.counterparty)
+        .chain(next.map(|next| &next.commitment))
+        .find(|commitment| commitment.number == number)
+}
+
 /// Every output with what it is.
 fn outputs(
     transaction: &Transaction,
@@ -223,227 +250,6 @@ fn outputs(
             kind: kind(vout, &output.script_pubkey).unwrap_or(OutputKind::Unknown),
         })
         .collect()
-}
-
-/// A transaction that has the form of a commitment with this number. Both sides' commitments count
-/// alike, so the number does not tell whose it is.
-struct Looked<'a> {
-    environment: &'a Environment,
-    record: &'a ChannelRecord,
-    transaction: &'a Transaction,
-    number: u64,
-}
-
-impl Looked<'_> {
-    fn holders(&self) -> Option<Identified> {
-        let holder = &self.record.holder;
-        if holder.number != self.number {
-            return None;
-        }
-        let built = BuiltCommitment::of_holder(self.environment, &self.record.parameters, holder);
-        self.as_built(
-            &built,
-            &holder.spec,
-            FundingSpend::Holder {
-                number: self.number,
-            },
-        )
-    }
-
-    fn counterpartys(&self) -> Option<Identified> {
-        let next = self.record.next_counterparty.as_ref();
-        let commitments = [
-            Some(&self.record.counterparty),
-            next.map(|next| &next.commitment),
-        ];
-        let commitment = commitments
-            .into_iter()
-            .flatten()
-            .find(|commitment| commitment.number == self.number)?;
-        let built =
-            BuiltCommitment::of_counterparty(self.environment, &self.record.parameters, commitment);
-        self.as_built(
-            &built,
-            &commitment.spec,
-            FundingSpend::Counterparty {
-                number: self.number,
-                point: commitment.point,
-            },
-        )
-    }
-
-    /// The transaction, if it is this one.
-    fn as_built(
-        &self,
-        built: &BuiltCommitment,
-        spec: &CommitmentSpec,
-        spend: FundingSpend,
-    ) -> Option<Identified> {
-        let trusted = built.transaction.trust();
-        if trusted.txid() != self.transaction.compute_txid() {
-            return None;
-        }
-        let fixed = FixedScripts::new(self.environment, self.record);
-        let own_balance = match built.side {
-            Side::Holder => OutputKind::HolderDelayed,
-            Side::Counterparty => OutputKind::CounterpartyBalance,
-        };
-        let htlc_at = |vout: u32| {
-            let position = trusted
-                .nondust_htlcs()
-                .iter()
-                .position(|htlc| htlc.transaction_output_index == Some(vout))?;
-            let (direction, htlc_id) = *built.htlcs.get(position)?;
-            let htlc = spec.htlcs.get(&(direction, htlc_id))?;
-            Some(OutputKind::Htlc(HtlcOutput {
-                direction,
-                htlc_id,
-                payment_hash: htlc.payment_hash,
-                cltv_expiry: htlc.cltv_expiry,
-                amount_msat: htlc.amount_msat,
-            }))
-        };
-        // Whatever is left over is the balance of whoever owns it.
-        let kind = |vout: u32, script: &ScriptBuf| {
-            htlc_at(vout)
-                .or_else(|| fixed.kind(script))
-                .or(Some(own_balance))
-        };
-        Some(Identified {
-            spend,
-            outputs: outputs(self.transaction, kind),
-        })
-    }
-
-    fn revoked(&self) -> Option<Identified> {
-        let secrets = &self.record.counterparty_secrets.0;
-        if self.number >= self.record.counterparty.number {
-            return None;
-        }
-        let secret = secrets.get_secret(FIRST_COMMITMENT_INDEX.checked_sub(self.number)?)?;
-        let secret = SecretKey::from_slice(&secret).ok()?;
-        let point = secret.public_key(&self.environment.secp);
-        let scripts = CommitmentScripts::new(
-            self.environment,
-            &self.record.parameters,
-            Side::Counterparty,
-            &point,
-        );
-        let fixed = FixedScripts::new(self.environment, self.record);
-        let balance = scripts.delayed().to_p2wsh();
-        let mut htlcs: Vec<(ScriptBuf, HtlcOutput)> = self
-            .record
-            .revoked_htlcs
-            .get(&self.number)
-            .into_iter()
-            .flat_map(|revoked| &revoked.htlcs)
-            .map(HtlcOutput::from)
-            .map(|htlc| (scripts.htlc(&htlc).to_p2wsh(), htlc))
-            .collect();
-        let outputs = outputs(self.transaction, |vout, script| {
-            if *script == balance {
-                return Some(OutputKind::RevokedBalance);
-            }
-            let amount = self.transaction.output.get(vout as usize)?.value.to_sat();
-            // Each HTLC has one output, so that of several that agree each one gets its own.
-            let fits = htlcs
-                .iter()
-                .position(|(of, htlc)| of == script && htlc.amount_msat / 1000 == amount);
-            match fits {
-                Some(position) => Some(OutputKind::RevokedHtlc(htlcs.remove(position).1)),
-                None => fixed.kind(script),
-            }
-        });
-        let is_counterpartys = outputs.iter().any(|output| {
-            matches!(
-                output.kind,
-                OutputKind::RevokedBalance | OutputKind::RevokedHtlc(_) | OutputKind::HolderBalance
-            )
-        });
-        is_counterpartys.then_some(Identified {
-            spend: FundingSpend::Revoked {
-                number: self.number,
-                secret,
-            },
-            outputs,
-        })
-    }
-
-    fn holders_revoked(&self) -> Option<Identified> {
-        if self.number >= self.record.holder.number {
-            return None;
-        }
-        let keys = self
-            .environment
-            .channel_keys(&self.record.parameters.keys_id);
-        let point = keys.commitment_point(self.number, &self.environment.secp);
-        let scripts = CommitmentScripts::new(
-            self.environment,
-            &self.record.parameters,
-            Side::Holder,
-            &point,
-        );
-        let fixed = FixedScripts::new(self.environment, self.record);
-        let balance = scripts.delayed().to_p2wsh();
-        let outputs = outputs(self.transaction, |_, script| match *script == balance {
-            true => Some(OutputKind::HolderDelayed),
-            false => fixed.kind(script),
-        });
-        let is_holders = outputs.iter().any(|output| {
-            matches!(
-                output.kind,
-                OutputKind::HolderDelayed | OutputKind::CounterpartyBalance
-            )
-        });
-        is_holders.then_some(Identified {
-            spend: FundingSpend::HolderRevoked {
-                number: self.number,
-            },
-            outputs,
-        })
-    }
-}
-
-/// The scripts that are the same in every commitment. Whose commitment it is needs no telling: a side
-/// is paid by its fixed key in the other's commitments alone.
-struct FixedScripts {
-    by_script: [(ScriptBuf, OutputKind); 4],
-}
-
-impl FixedScripts {
-    fn new(environment: &Environment, record: &ChannelRecord) -> FixedScripts {
-        let parameters = &record.parameters;
-        let holder = environment.channel_points(&parameters.keys_id);
-        let counterparty = &parameters.counterparty_keys;
-        FixedScripts {
-            by_script: [
-                (
-                    scripts::balance(&holder.payment_point),
-                    OutputKind::HolderBalance,
-                ),
-                (
-                    scripts::balance(&counterparty.payment_point),
-                    OutputKind::CounterpartyBalance,
-                ),
-                (
-                    scripts::anchor(&holder.funding_pubkey),
-                    OutputKind::HolderAnchor,
-                ),
-                (
-                    scripts::anchor(&counterparty.funding_pubkey),
-                    OutputKind::CounterpartyAnchor,
-                ),
-            ]
-            .map(|(script, kind)| (script.to_p2wsh(), kind)),
-        }
-    }
-
-    fn kind(&self, script: &ScriptBuf) -> Option<OutputKind> {
-        self.by_script
-            .iter()
-            .find(|(of, _)| of == script)
-            .map(|(_, kind)| *kind)
-    }
 }
 
 #[cfg(test)]

@@ -185,6 +185,7 @@ fn end(own: (Environment, u8), other: (&Environment, u8), spec: &CommitmentSpec)
         events: Vec::new(),
         shutdown: ShutdownState::default(),
         closure: None,
+        onchain: crate::record::OnchainRecord::default(),
     };
     End {
         environment: own.0,

@@ -349,7 +349,7 @@ fn revoked_commitment() -> RevokedCommitment {
         htlcs: vec![RevokedHtlcRecord {
             direction: Direction::Inbound,
             htlc_id: 4,
-            payment_hash: PaymentHash([42; 32]),
+            payment_hash: PaymentHash([59; 32]),
             cltv_expiry: 690,
             amount_msat: 2_000_000,
         }],

@@ -1,6 +1,6 @@
 //! Every claim is checked by Bitcoin Core's script interpreter.
 
-use bitcoin::Transaction;
+use bitcoin::Sequence;
 
 use super::*;
 use crate::onchain::bumping::{SecondStage, htlc_descriptors};
@@ -339,4 +339,25 @@ fn claims_of_nothing_and_of_impossible_amounts_are_refused() {
         path: ClaimPath::Balance,
     };
     assert_eq!(take(&[claim, claim]), Err(ClaimError::Impossible));
+}
+
+#[test]
+#[should_panic(expected = "input 0")]
+fn the_interpreter_refuses_a_claim_that_ignores_its_delay() {
+    let pair = pair(&spec());
+    let mut chain = Chain::funded(&pair);
+    let commitment = pair.a.commitment_transaction();
+    chain.accept(&commitment);
+    let found = identified(&pair.a, &commitment);
+    let mut hasty = pair.a.record.parameters.clone();
+    // The counterparty's delay is in the sequence and, by the script, in the signature.
+    hasty.counterparty_limits.to_self_delay -= 1;
+    let taken = claim_transaction(
+        &pair.a.environment,
+        &hasty,
+        &claims(&found, &commitment),
+        &pair.a.environment.destination_script,
+        FEERATE,
+    );
+    chain.accept(&taken.unwrap().transaction);
 }

@@ -6,6 +6,7 @@ use bitcoin::absolute::LockTime;
 use bitcoin::{Amount, Sequence, TxIn, TxOut};
 
 use super::*;
+use crate::commitment::BuiltCommitment;
 use crate::onchain::testing::{NUMBER, pair, spec};
 
 fn kinds(identified: &Identified) -> Vec<OutputKind> {

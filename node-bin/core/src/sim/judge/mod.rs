@@ -4,6 +4,7 @@
 
 pub mod durable;
 pub mod payments;
+pub mod quiet;
 pub mod rest;
 pub mod restart;
 pub mod sending;

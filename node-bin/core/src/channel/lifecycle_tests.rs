@@ -726,6 +726,34 @@ fn closing_signed_is_refused_when_it_is_early_wrong_or_beyond_the_balance() {
 }
 
 #[test]
+fn an_opener_cannot_close_without_the_acceptors_output_by_paying_a_high_fee() {
+    let mut pair = opened().ready().shut_down();
+    let scripts = &pair.opener.record.shutdown;
+    let (opener, acceptor) = (
+        scripts.holder.clone().unwrap(),
+        scripts.counterparty.clone().unwrap(),
+    );
+    // The acceptor's balance would be dust if it were the one to pay this.
+    let fee_satoshis = PUSH_MSAT / 1000 - 1;
+    let signature = pair.opener.signed_robbery_for_tests(
+        &pair.opener_environment,
+        (&opener, &acceptor),
+        fee_satoshis,
+    );
+    let offer = msgs::ClosingSigned {
+        channel_id: pair.opener.id(),
+        fee_satoshis,
+        signature,
+        fee_range: None,
+    };
+    assert!(matches!(
+        pair.give_acceptor(&offer),
+        Err(ChannelError::Close(_))
+    ));
+    assert!(pair.acceptor.record.closure.is_none());
+}
+
+#[test]
 fn shutdown_is_said_once_and_its_script_cannot_change() {
     let mut pair = opened().ready().shut_down();
     pair.opener

@@ -95,6 +95,11 @@ impl PendingOpen {
         }
     }
 
+    /// Whether the peer opens it.
+    pub fn is_by_peer(&self) -> bool {
+        matches!(self, PendingOpen::Answered(..))
+    }
+
     /// The user's idempotency key's digest for an opener; else all zero.
     pub fn user_channel_id(&self) -> [u8; 32] {
         match self {

@@ -222,6 +222,8 @@ impl Channel {
             return Err(broken(format!("a fee rate of {feerate_per_kw} sat per kw")));
         }
         let mut proposed = self.volatile.proposed.clone();
+        // The last one counts; without this a peer could pile them up and never sign.
+        proposed.retain(|change| !matches!(change, Change::Fee { .. }));
         proposed.push(Change::Fee { feerate_per_kw });
         let spec = self.holder_spec_with(&proposed)?;
         let fee_sat = commitment::fee_and_anchors_sat(&self.record.parameters, &spec, Side::Holder);

@@ -1,6 +1,8 @@
 //! Deciding what an accepted HTLC becomes: an HTLC on another channel, a part of a payment to this node,
 //! or a failure with the code that BOLT 4 asks for.
 
+use lightning::ln::types::ChannelId;
+
 use crate::channel::{Outbox, Unable, WaitingAdd};
 use crate::onion::{self, OwnFailure, Peeled, code};
 use crate::record::Rejection;
@@ -216,6 +218,7 @@ impl Node {
         let mut any = false;
         let ids: Vec<_> = self.channels.keys().copied().collect();
         for channel_id in ids {
+            any |= self.give_up_waiting(channel_id, out);
             let Some(channel) = self.channels.get_mut(&channel_id) else {
                 continue;
             };
@@ -230,6 +233,44 @@ impl Node {
             }
         }
         any
+    }
+
+    /// Gives up HTLCs that have waited too long: whose inbound channel has closed in the meantime (the
+    /// HTLC that pays for it may be dust there), or that are about to expire. Whether there was any.
+    fn give_up_waiting(&mut self, channel_id: ChannelId, out: &mut Outbox) -> bool {
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return false;
+        };
+        if channel.volatile.adds.is_empty() {
+            return false;
+        }
+        let adds = std::mem::take(&mut channel.volatile.adds);
+        let (kept, given_up): (Vec<_>, Vec<_>) = adds
+            .into_iter()
+            .partition(|add| self.is_worth_offering(add));
+        if let Some(channel) = self.channels.get_mut(&channel_id) {
+            channel.volatile.adds = kept;
+        }
+        let any = !given_up.is_empty();
+        for waiting in given_up {
+            self.cannot_offer(waiting, Unable::NoRoom, out);
+        }
+        any
+    }
+
+    fn is_worth_offering(&self, waiting: &WaitingAdd) -> bool {
+        let height = self.best_block.height;
+        let is_alive = |part: &InboundPart| {
+            let channel = self.channels.get(&part.id.channel_id);
+            part.cltv_expiry > height.saturating_add(LEAST_BLOCKS_TO_EXPIRY)
+                && channel.is_some_and(|channel| {
+                    channel.record.closure.is_none()
+                        && channel.record.inbound.contains_key(&part.id.htlc_id)
+                        && channel.resolution(part.id.htlc_id).is_none()
+                })
+        };
+        waiting.add.cltv_expiry > height.saturating_add(1)
+            && waiting.source.parts().iter().all(is_alive)
     }
 
     /// An HTLC that was to be offered cannot be: whoever pays for it gets it back.

@@ -2,6 +2,7 @@
 
 use bitcoin::Transaction;
 use bitcoin::secp256k1::PublicKey;
+use lightning::chain::transaction::OutPoint;
 use lightning::ln::msgs;
 use lightning::ln::types::ChannelId;
 
@@ -11,6 +12,10 @@ use crate::effect::UserEvent;
 use crate::message::Message;
 
 use super::{Node, TellPurpose};
+
+/// Channels that a peer may have in the making at once: each takes memory here, and a record, and costs
+/// it nothing until its funding confirms.
+const MAXIMUM_UNFUNDED: usize = 20;
 
 impl Node {
     /// Takes a message about an opening; `false` if it is about none.
@@ -42,10 +47,10 @@ impl Node {
                     self.opens.insert(key, open);
                 })
             }
-            Message::FundingCreated(m) => {
+            Message::FundingCreated(m) => self.expect_unknown_funding(m).and_then(|()| {
                 opening::handle_funding_created(&environment, pending, m, out)
                     .map(|channel| self.add_channel(channel, out))
-            }
+            }),
             Message::FundingSigned(m) => {
                 opening::handle_funding_signed(&environment, pending, m, out)
                     .map(|channel| self.add_channel(channel, out))
@@ -65,10 +70,45 @@ impl Node {
         true
     }
 
+    /// A channel's id follows from its funding output, which the peer names: one that another channel
+    /// has would put the new record in that channel's place.
+    fn expect_unknown_funding(&self, message: &msgs::FundingCreated) -> Result<(), ChannelError> {
+        let funding = OutPoint {
+            txid: message.funding_txid,
+            index: message.funding_output_index,
+        };
+        let channel_id = ChannelId::v1_from_funding_outpoint(funding);
+        if self.channels.contains_key(&channel_id) {
+            let known = "funding_created with the funding output of another channel";
+            return Err(ChannelError::Close(known.into()));
+        }
+        Ok(())
+    }
+
+    /// Channels of this peer's making that cost it nothing yet: without a confirmed funding.
+    fn unfunded_by(&self, peer: PublicKey) -> usize {
+        let opens = self
+            .opens
+            .iter()
+            .filter(|((owner, _), open)| *owner == peer && open.is_by_peer());
+        let channels = self.channels.values().filter(|channel| {
+            channel.peer() == peer
+                && !channel.record.parameters.is_opener
+                && channel.record.funding.confirmed.is_none()
+                && channel.record.closure.is_none()
+        });
+        opens.count() + channels.count()
+    }
+
     fn receive_open(&mut self, peer: PublicKey, open: &msgs::OpenChannel, out: &mut Outbox) {
         let id = open.common_fields.temporary_channel_id;
         if self.opens.contains_key(&(peer, id)) {
             let error = ChannelError::Close("a second open_channel with this id".into());
+            self.refuse_opening(peer, id, &error, out);
+            return;
+        }
+        if self.unfunded_by(peer) >= MAXIMUM_UNFUNDED {
+            let error = ChannelError::Close("too many channels of yours wait for funding".into());
             self.refuse_opening(peer, id, &error, out);
             return;
         }

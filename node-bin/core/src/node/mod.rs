@@ -26,6 +26,8 @@ mod acknowledging;
 mod blocks;
 mod commands;
 mod forwarding;
+#[cfg(test)]
+mod hostile_tests;
 mod lifecycle;
 mod messages;
 mod receiving;

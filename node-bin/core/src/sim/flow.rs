@@ -96,9 +96,10 @@ pub struct OpenedChannel {
 impl Flow {
     /// The channel between these two.
     pub fn channel(&self, one: usize, other: usize) -> Option<ChannelId> {
-        let opened = self.opened.iter().find(|channel| {
-            channel.pair == [one, other] || channel.pair == [other, one]
-        });
+        let opened = self
+            .opened
+            .iter()
+            .find(|channel| channel.pair == [one, other] || channel.pair == [other, one]);
         opened.map(|channel| channel.channel_id)
     }
 }

@@ -130,10 +130,12 @@ impl Channel {
     ) -> Result<Variant, ChannelError> {
         let parameters = &self.record.parameters;
         let mut omits = vec![Omit::Nothing, Omit::Counterparty];
-        let holder_sat = self.record.holder.spec.holder_msat / 1000;
-        if holder_sat.saturating_sub(message.fee_satoshis)
-            <= parameters.counterparty_limits.dust_limit_sat
-        {
+        let mut holder_sat = self.record.holder.spec.holder_msat / 1000;
+        if parameters.is_opener {
+            // Only the opener pays: whatever fee the other side pays, this output stays.
+            holder_sat = holder_sat.saturating_sub(message.fee_satoshis);
+        }
+        if holder_sat <= parameters.counterparty_limits.dust_limit_sat {
             omits.push(Omit::Holder);
         }
         for omit in omits {
@@ -165,6 +167,17 @@ impl Channel {
         fee_sat: u64,
     ) -> Signature {
         let variant = self.variant(holder, counterparty, fee_sat, Omit::Nothing);
+        self.sign_close(environment, &variant.unwrap().transaction)
+    }
+
+    #[cfg(test)]
+    pub(in crate::channel) fn signed_robbery_for_tests(
+        &self,
+        environment: &Environment,
+        (holder, counterparty): (&ScriptBuf, &ScriptBuf),
+        fee_sat: u64,
+    ) -> Signature {
+        let variant = self.variant(holder, counterparty, fee_sat, Omit::Counterparty);
         self.sign_close(environment, &variant.unwrap().transaction)
     }
 

@@ -37,7 +37,7 @@ pub(super) const HTLCS_TO_AFFORD: u64 = 4;
 pub(super) fn holder_limits(capacity_sat: u64) -> ChannelLimits {
     ChannelLimits {
         dust_limit_sat: DUST_LIMIT_SAT,
-        max_htlc_value_in_flight_msat: capacity_sat * 1000,
+        max_htlc_value_in_flight_msat: capacity_sat.saturating_mul(1000),
         reserve_sat: (capacity_sat / 100).max(MINIMUM_RESERVE_SAT),
         htlc_minimum_msat: 1,
         to_self_delay: TO_SELF_DELAY,

@@ -32,7 +32,9 @@ pub fn complaints(world: &World) -> (Vec<String>, usize) {
             End::Failed
         };
         if (end, payment.end) == (End::Sent, End::Failed) {
-            found.push(format!("{title} was sent, and nobody should have claimed it"));
+            found.push(format!(
+                "{title} was sent, and nobody should have claimed it"
+            ));
         }
         otherwise += usize::from(end != payment.end);
     }
@@ -100,8 +102,14 @@ fn wrong_details(payment: &PlannedPayment, event: &UserEvent) -> Option<String> 
         | UserEvent::PaymentClaimed {
             payment_hash,
             amount_msat,
-        } if *payment_hash == payment.payment_hash => (*amount_msat != payment.amount_msat)
-            .then(|| format!("told as {amount_msat} msat instead of {}", payment.amount_msat)),
+        } if *payment_hash == payment.payment_hash => {
+            (*amount_msat != payment.amount_msat).then(|| {
+                format!(
+                    "told as {amount_msat} msat instead of {}",
+                    payment.amount_msat
+                )
+            })
+        }
         _ => None,
     }
 }

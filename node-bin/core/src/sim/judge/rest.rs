@@ -43,7 +43,10 @@ fn of_node(world: &World, node: &SimNode, found: &mut Vec<String>) {
     }
     for (channel_id, event) in node.disk.durable().events() {
         let channel = world.names.channel(&channel_id);
-        found.push(format!("{name}'s {channel} has an event: {:?}", event.key()));
+        found.push(format!(
+            "{name}'s {channel} has an event: {:?}",
+            event.key()
+        ));
     }
 }
 
@@ -150,7 +153,9 @@ pub fn disagreements(title: &str, near: &ChannelRecord, far: &ChannelRecord) -> 
         (far.next_htlc_id, near.next_counterparty_htlc_id),
     ];
     if numbers.iter().any(|(one, other)| one != other) {
-        found.push(format!("{title}: both sides count differently: {numbers:?}"));
+        found.push(format!(
+            "{title}: both sides count differently: {numbers:?}"
+        ));
     }
     found
 }
@@ -194,4 +199,3 @@ fn owned(world: &World, opened: &OpenedChannel) -> [u64; 2] {
     }
     balances_msat
 }
-

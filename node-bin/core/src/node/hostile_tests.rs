@@ -1,0 +1,326 @@
+//! What hostile peers, and unlucky moments, must not be able to do to a node.
+
+use bitcoin::secp256k1::PublicKey;
+use lightning::ln::msgs;
+use lightning::ln::types::ChannelId;
+
+use crate::channel::Outbox;
+use crate::channel::opening::{self, OpenRequest, PendingOpen};
+use crate::commitment::sign_counterparty_commitment;
+use crate::effect::Effect;
+use crate::engine::Engine;
+use crate::input::{Command, Input, Surroundings};
+use crate::keys::Environment;
+use crate::message::Message;
+use crate::sim::flows;
+use crate::sim::setup::{CAPACITY_SAT, POLICY, PUSH_MSAT};
+use crate::sim::world::World;
+
+const A: usize = 0;
+const B: usize = 1;
+const C: usize = 2;
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        entropy: [7; 32],
+        now_s: crate::sim::node::NOW_S,
+    }
+}
+
+/// Carries out everything, with every write durable at once.
+fn drive(engine: &mut Engine) -> Vec<Effect> {
+    let mut all = Vec::new();
+    while let Some(effect) = engine.next(&mut surroundings) {
+        if let Effect::Persist(write) = &effect {
+            engine.persisted(write.store, write.sequence);
+        }
+        all.push(effect);
+    }
+    all
+}
+
+fn sent(effects: &[Effect]) -> Vec<Message> {
+    let message = |effect: &Effect| match effect {
+        Effect::Send { message, .. } => Some(message.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(message).collect()
+}
+
+fn names(messages: &[Message]) -> Vec<&'static str> {
+    messages.iter().map(Message::name).collect()
+}
+
+/// The node of a world, taken out of it.
+fn engine_of(world: &World, node: usize) -> Engine {
+    world.nodes[node].engine.clone().unwrap()
+}
+
+fn channel_between(world: &World, one: usize, other: usize) -> ChannelId {
+    world.channels_between(one, other)[0]
+}
+
+fn open_channel(
+    environment: &Environment,
+    victim: PublicKey,
+    entropy: [u8; 32],
+) -> (PendingOpen, Message) {
+    let mut out = Outbox::default();
+    let request = OpenRequest {
+        peer: victim,
+        user_channel_id: [1; 32],
+        capacity_sat: CAPACITY_SAT,
+        push_msat: PUSH_MSAT,
+        announce: false,
+    };
+    let (_, pending) = opening::begin(environment, &POLICY, request, entropy, &mut out).unwrap();
+    let effects: Vec<Effect> = out.take().into_iter().map(|o| o.effect).collect();
+    (pending, sent(&effects).remove(0))
+}
+
+/// `funding_created` of a peer that gets as far as that, for a funding output of its choice.
+fn funding_created_for(
+    engine: &mut Engine,
+    attacker: &Environment,
+    funding: lightning::chain::transaction::OutPoint,
+) -> Message {
+    let victim = engine.node.environment.node_id();
+    let peer = attacker.node_id();
+    let (pending, open) = open_channel(attacker, victim, [9; 32]);
+    engine.input(Input::Message {
+        peer,
+        message: open,
+    });
+    let answers = sent(&drive(engine));
+    let [Message::AcceptChannel(accept)] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    let mut out = Outbox::default();
+    let pending = opening::handle_accept_channel(attacker, pending, accept, &mut out).unwrap();
+    let wanted = out.take().remove(0).effect;
+    let Effect::Fund {
+        script, amount_sat, ..
+    } = wanted
+    else {
+        panic!("{wanted:?}");
+    };
+    let transaction = bitcoin::Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: bitcoin::absolute::LockTime::ZERO,
+        input: vec![Default::default()],
+        output: vec![bitcoin::TxOut {
+            value: bitcoin::Amount::from_sat(amount_sat),
+            script_pubkey: script,
+        }],
+    };
+    let pending = opening::handle_funded(attacker, pending, Ok(transaction), &mut out).unwrap();
+    let PendingOpen::Funded {
+        mut parameters,
+        counterparty,
+        ..
+    } = pending
+    else {
+        panic!("not funded");
+    };
+    parameters.funding = funding;
+    let (signature, _) = sign_counterparty_commitment(attacker, &parameters, &counterparty);
+    Message::FundingCreated(msgs::FundingCreated {
+        temporary_channel_id: accept.common_fields.temporary_channel_id,
+        funding_txid: funding.txid,
+        funding_output_index: funding.index,
+        signature,
+    })
+}
+
+#[test]
+fn a_peer_cannot_replace_a_channel_by_opening_one_with_the_same_funding_output() {
+    let world = flows::start("forward", 1).unwrap();
+    let mut engine = engine_of(&world, B);
+    let attacker = world.nodes[C].environment.clone();
+    for channel_id in [channel_between(&world, B, A), channel_between(&world, B, C)] {
+        let before = engine.node.channels[&channel_id].record.clone();
+        let funding = before.parameters.funding;
+        let message = funding_created_for(&mut engine, &attacker, funding);
+        let peer = attacker.node_id();
+        engine.input(Input::Message { peer, message });
+        let effects = drive(&mut engine);
+        assert_eq!(names(&sent(&effects)), ["error"]);
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Persist(_))));
+        assert_eq!(engine.node.channels[&channel_id].record, before);
+    }
+}
+
+#[test]
+fn a_peer_cannot_fill_the_memory_with_openings() {
+    let world = flows::start("direct", 1).unwrap();
+    let mut engine = engine_of(&world, B);
+    let attacker = world.nodes[A].environment.clone();
+    let peer = attacker.node_id();
+    let victim = world.nodes[B].node_id;
+    let mut refused = 0;
+    for number in 0..200 {
+        let (_, message) = open_channel(&attacker, victim, [number; 32]);
+        engine.input(Input::Message { peer, message });
+        refused += names(&sent(&drive(&mut engine)))
+            .iter()
+            .filter(|name| **name == "error")
+            .count();
+    }
+    assert!(engine.node.opens.len() < 50, "{}", engine.node.opens.len());
+    assert_eq!(engine.node.opens.len() + refused, 200);
+}
+
+#[test]
+fn a_capacity_that_overflows_is_refused() {
+    let world = flows::start("direct", 1).unwrap();
+    let mut engine = engine_of(&world, A);
+    let command = Command::Open {
+        user_channel_id: [8; 32],
+        peer: world.nodes[B].node_id,
+        capacity_sat: u64::MAX,
+        push_msat: 0,
+        announce: false,
+    };
+    engine.input(Input::Command { id: 1, command });
+    let effects = drive(&mut engine);
+    assert!(matches!(
+        effects[..],
+        [Effect::Answer { result: Err(_), .. }]
+    ));
+}
+
+#[test]
+fn what_a_lost_connection_asked_for_is_not_sent_on_the_next_one() {
+    let world = flows::start("direct", 1).unwrap();
+    let peer = world.nodes[B].node_id;
+    let channel_id = channel_between(&world, A, B);
+    let inputs = [
+        Input::Command {
+            id: 1,
+            command: Command::Close { channel_id },
+        },
+        Input::PeerDown { peer },
+        Input::PeerUp { peer },
+    ];
+    let mut engine = engine_of(&world, A);
+    for input in inputs.clone() {
+        engine.input(input);
+    }
+    assert_eq!(
+        names(&sent(&drive(&mut engine))),
+        ["channel_reestablish"],
+        "with writes that are durable at once"
+    );
+    let mut engine = engine_of(&world, A);
+    for input in inputs {
+        engine.input(input);
+    }
+    let mut writes = Vec::new();
+    while let Some(effect) = engine.next(&mut surroundings) {
+        assert!(!matches!(effect, Effect::Send { .. }), "{effect:?}");
+        if let Effect::Persist(write) = effect {
+            writes.push(write);
+        }
+    }
+    for write in writes {
+        engine.persisted(write.store, write.sequence);
+    }
+    assert_eq!(
+        names(&sent(&drive(&mut engine))),
+        ["channel_reestablish"],
+        "with writes that are durable later"
+    );
+}
+
+#[test]
+fn a_second_connection_without_the_end_of_the_first_starts_over() {
+    let world = flows::start("direct", 1).unwrap();
+    let peer = world.nodes[A].node_id;
+    let channel_id = channel_between(&world, A, B);
+    let mut engine = engine_of(&world, B);
+    let message = Message::UpdateFee(msgs::UpdateFee {
+        channel_id,
+        feerate_per_kw: 600,
+    });
+    engine.input(Input::Message { peer, message });
+    engine.input(Input::PeerUp { peer });
+    drive(&mut engine);
+    assert!(
+        engine.node.channels[&channel_id]
+            .volatile
+            .proposed
+            .is_empty()
+    );
+}
+
+#[test]
+fn fee_updates_that_are_never_signed_do_not_pile_up() {
+    let world = flows::start("direct", 1).unwrap();
+    let peer = world.nodes[A].node_id;
+    let channel_id = channel_between(&world, A, B);
+    let mut engine = engine_of(&world, B);
+    for feerate_per_kw in 500..600 {
+        let message = Message::UpdateFee(msgs::UpdateFee {
+            channel_id,
+            feerate_per_kw,
+        });
+        engine.input(Input::Message { peer, message });
+        drive(&mut engine);
+    }
+    let channel = &engine.node.channels[&channel_id];
+    assert_eq!(channel.volatile.proposed.len(), 1);
+    assert!(channel.record.closure.is_none());
+}
+
+/// A world in which B has an HTLC from A to pass on, and waits for C.
+fn forward_that_waits() -> World {
+    let mut world = flows::start("forward", 1).unwrap();
+    while world.phase == 0 {
+        assert!(world.advance());
+    }
+    world.cut(B, C);
+    let downstream = channel_between(&world, B, C);
+    let waits = |world: &World| {
+        let engine = world.nodes[B].engine.as_ref().unwrap();
+        !engine.node.channels[&downstream].volatile.adds.is_empty()
+    };
+    while !waits(&world) {
+        assert!(world.advance());
+    }
+    world
+}
+
+#[test]
+fn an_htlc_whose_inbound_channel_closes_while_it_waits_is_not_passed_on() {
+    let mut world = forward_that_waits();
+    let upstream = channel_between(&world, B, A);
+    let downstream = channel_between(&world, B, C);
+    let command = Command::ForceClose {
+        channel_id: upstream,
+    };
+    world.input(B, Input::Command { id: 99, command });
+    let next_htlc_id = |world: &World| {
+        let engine = world.nodes[B].engine.as_ref().unwrap();
+        engine.node.channels[&downstream].record.next_htlc_id
+    };
+    let before = next_htlc_id(&world);
+    world.run_to_rest();
+    assert_eq!(next_htlc_id(&world), before);
+}
+
+#[test]
+fn an_htlc_that_waits_until_it_is_about_to_expire_is_given_back() {
+    let mut world = forward_that_waits();
+    let downstream = channel_between(&world, B, C);
+    let engine = world.nodes[B].engine.as_mut().unwrap();
+    let expiry = engine.node.channels[&downstream].volatile.adds[0]
+        .add
+        .cltv_expiry;
+    engine.node.best_block.height = expiry - 1;
+    let before = engine.node.channels[&downstream].record.next_htlc_id;
+    world.run_to_rest();
+    let engine = world.nodes[B].engine.as_ref().unwrap();
+    let channel = &engine.node.channels[&downstream];
+    assert_eq!(channel.record.next_htlc_id, before);
+    assert!(channel.volatile.adds.is_empty());
+}

@@ -8,6 +8,8 @@ pub mod quiet;
 pub mod rest;
 pub mod restart;
 pub mod sending;
+#[cfg(test)]
+mod tests;
 
 use super::world::World;
 

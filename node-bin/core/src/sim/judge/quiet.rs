@@ -31,7 +31,9 @@ pub fn look(world: &mut World) {
             if written.is_none_or(|record| **record != channel.record) {
                 let title = world.names.channel(channel_id);
                 let name = node.name;
-                found.push(format!("{name}'s {title}: what lives is not what is durable"));
+                found.push(format!(
+                    "{name}'s {title}: what lives is not what is durable"
+                ));
             }
         }
     }

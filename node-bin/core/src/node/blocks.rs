@@ -111,6 +111,7 @@ impl Node {
 
     pub(super) fn tick(&mut self, out: &mut Outbox) {
         self.tick_waiting(out);
+        self.tick_payments(out);
         self.tick_fees();
         self.tick_claimables(out);
     }

@@ -58,6 +58,10 @@ impl Channel {
         environment: &Environment,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
+        if self.volatile.closing_confirmed {
+            let why = "the channel is over: its closing transaction is in a block";
+            return Err(ChannelError::Ignore(why.into()));
+        }
         if self.volatile.connection != Connection::Reestablishing {
             return Err(ChannelError::Warn("a second channel_reestablish".into()));
         }

@@ -180,6 +180,12 @@ impl Disk {
         &self.durable
     }
 
+    /// For tests that make a bad disk of a good one.
+    #[cfg(test)]
+    pub(super) fn durable_mut(&mut self) -> &mut Durable {
+        &mut self.durable
+    }
+
     /// What a restart reads: everything from its bytes.
     pub fn stored(&self) -> Result<Stored, DiskError> {
         let mut stored = Stored::default();

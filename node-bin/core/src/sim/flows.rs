@@ -1,7 +1,7 @@
 //! The flows that are explored, by name.
 
 use bitcoin::hashes::{Hash, sha256};
-use bitcoin::secp256k1::rand::{SeedableRng, rngs::StdRng};
+use bitcoin::secp256k1::rand::{Rng, SeedableRng, rngs::StdRng};
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 use lightning::util::scid_utils::scid_from_parts;
 
@@ -90,6 +90,9 @@ pub const FLOWS: &[(&str, Topology, fn(&mut Script))] = &[
         s.fee_rate(B, 700);
         s.pay(&[C, B, A], Kind::Claim);
     }),
+    ("storm-pair", Topology::Pair, storm),
+    ("storm-line", Topology::Line, storm),
+    ("storm-diamond", Topology::Diamond, storm),
     ("close", Topology::Line, |s| {
         s.pay(&[A, B, C], Kind::HoldAndClaim);
         s.close_before_the_claim([A, B]);
@@ -118,7 +121,12 @@ pub enum Kind {
 /// A flow that is being written.
 pub struct Script<'a> {
     world: &'a World,
+    topology: Topology,
+    seed: u64,
+    /// Of the next payments.
     amount_msat: u64,
+    /// In which the next payments begin.
+    phase: usize,
     flow: Flow,
 }
 
@@ -135,7 +143,10 @@ pub fn start(name: &str, seed: u64) -> Result<World, SetupError> {
     world.dice = StdRng::seed_from_u64(seed);
     let mut script = Script {
         world: &world,
+        topology: *topology,
+        seed,
         amount_msat: AMOUNT_MSAT,
+        phase: 0,
         flow: Flow {
             name: (*name).to_owned(),
             phases: vec![Vec::new()],
@@ -180,7 +191,7 @@ impl Script<'_> {
     fn pay_parts(&mut self, ways: &[&[usize]], kind: Kind) {
         let number = self.flow.payments.len() as u8;
         let digest = |what: &str| {
-            let words = format!("{what} {number} of {}", self.flow.name);
+            let words = format!("{what} {number} of {} {}", self.flow.name, self.seed);
             sha256::Hash::hash(words.as_bytes()).to_byte_array()
         };
         let preimage = PaymentPreimage(digest("preimage"));
@@ -220,10 +231,11 @@ impl Script<'_> {
             end,
         };
         let command = self.pay_command(&payment, paths, kind);
-        self.order(0, payer, Command::Pay(Box::new(command)));
+        let phase = self.phase;
+        self.order(phase, payer, Command::Pay(Box::new(command)));
         match kind {
-            Kind::HoldAndClaim => self.order(1, payee, Command::Claim { preimage }),
-            Kind::HoldAndFail => self.order(1, payee, Command::Fail { payment_hash }),
+            Kind::HoldAndClaim => self.order(phase + 1, payee, Command::Claim { preimage }),
+            Kind::HoldAndFail => self.order(phase + 1, payee, Command::Fail { payment_hash }),
             _ => {}
         }
         self.flow.payments.push(payment);
@@ -304,7 +316,7 @@ impl Script<'_> {
     }
 
     fn fee_rate(&mut self, node: usize, sat_per_kw: u32) {
-        self.order(0, node, Command::FeeRate { sat_per_kw });
+        self.order(self.phase, node, Command::FeeRate { sat_per_kw });
     }
 
     /// The pair's channel is closed by agreement while a payment is held, which then goes through.
@@ -321,11 +333,19 @@ impl Script<'_> {
         }
     }
 
+    fn mine(&mut self, blocks: u32) {
+        self.step(self.phase, Step::Mine { blocks });
+    }
+
     fn order(&mut self, phase: usize, node: usize, command: Command) {
+        self.step(phase, Step::Order { node, command });
+    }
+
+    fn step(&mut self, phase: usize, step: Step) {
         while self.flow.phases.len() <= phase {
             self.flow.phases.push(Vec::new());
         }
-        self.flow.phases[phase].push(Step::Order { node, command });
+        self.flow.phases[phase].push(step);
     }
 }
 
@@ -338,4 +358,67 @@ fn planned_part(nodes: &[usize], path: &[PathHop]) -> PlannedPart {
         nodes: nodes.to_vec(),
         amounts_msat,
     }
+}
+
+/// Phases of a storm, at the most.
+const STORM_PHASES: usize = 3;
+/// Payments of a phase, at the most.
+const STORM_PAYMENTS: usize = 4;
+/// The largest payment of a storm is twice that, in millisatoshis: more than anybody has.
+const STORM_AMOUNT_MSAT: u64 = 1 << 28;
+
+/// Random payments of all kinds and sizes in all directions, fee rates and blocks in between, by the seed.
+fn storm(script: &mut Script) {
+    let mut dice = StdRng::seed_from_u64(script.seed);
+    for _ in 0..dice.gen_range(1..=STORM_PHASES) {
+        for _ in 0..dice.gen_range(1..=STORM_PAYMENTS) {
+            // As many of every order of magnitude.
+            let magnitude = STORM_AMOUNT_MSAT >> dice.gen_range(0..18);
+            script.amount_msat = magnitude + dice.gen_range(0..magnitude);
+            storm_payment(script, &mut dice);
+        }
+        if dice.gen_bool(0.4) {
+            let node = dice.gen_range(0..script.topology.nodes());
+            script.fee_rate(node, dice.gen_range(300..2_000));
+        }
+        if dice.gen_bool(0.2) {
+            script.mine(1);
+        }
+        script.phase += 1;
+    }
+}
+
+fn storm_payment(script: &mut Script, dice: &mut StdRng) {
+    const KINDS: [Kind; 8] = [
+        Kind::Claim,
+        Kind::Claim,
+        Kind::Keysend,
+        Kind::Fail,
+        Kind::UnknownHash,
+        Kind::FeeTooLow,
+        Kind::HoldAndClaim,
+        Kind::HoldAndFail,
+    ];
+    let kind = KINDS[dice.gen_range(0..KINDS.len())];
+    let ways: &[&[usize]] = match script.topology {
+        Topology::Pair => &[&[A, B]],
+        Topology::Line => &[&[A, B, C], &[A, B], &[B, C]],
+        Topology::Diamond => &[&[A, B, D], &[A, C, D], &[B, A, C], &[B, D, C]],
+    };
+    let way = ways[dice.gen_range(0..ways.len())];
+    let is_split = script.topology == Topology::Diamond && dice.gen_bool(0.5);
+    let mut split: Vec<Vec<usize>> = match is_split && kind != Kind::Keysend {
+        true => vec![vec![A, B, D], vec![A, C, D]],
+        false => vec![way.to_vec()],
+    };
+    if dice.gen_bool(0.5) {
+        split.iter_mut().for_each(|way| way.reverse());
+    }
+    // With a single hop nobody's fee can be too low.
+    let kind = match kind {
+        Kind::FeeTooLow if split[0].len() == 2 => Kind::Claim,
+        kind => kind,
+    };
+    let split: Vec<&[usize]> = split.iter().map(Vec::as_slice).collect();
+    script.pay_parts(&split, kind);
 }

@@ -19,5 +19,7 @@ pub mod node;
 pub mod plan;
 pub mod schedule;
 pub mod setup;
+#[cfg(test)]
+mod tests;
 pub mod user;
 pub mod world;

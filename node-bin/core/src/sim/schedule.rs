@@ -7,6 +7,7 @@ use crate::effect::Store;
 use crate::input::Input;
 
 use super::flow::Step;
+use super::judge;
 use super::world::{Schedule, World};
 
 /// Ticks given to a world that does not come to rest without.
@@ -64,6 +65,7 @@ impl World {
                 return Some(action);
             }
         }
+        judge::quiet::look(self);
         if self.phase < self.flow.phases.len() {
             return Some(Action::Phase);
         }

@@ -166,6 +166,9 @@ impl World {
 
     /// An oracle finds something.
     pub fn complain(&mut self, complaint: String) {
+        if self.complaints.contains(&complaint) {
+            return;
+        }
         self.note(|_| format!("!! {complaint}"));
         if self.complaints.len() < 20 {
             self.complaints.push(complaint);

@@ -49,6 +49,9 @@ pub fn landed(
             }
         }
     }
+    for complaint in complaints(world.nodes[node].disk.durable()) {
+        world.complain(format!("{name}'s durable state: {complaint}"));
+    }
     let channel_id = after.parameters.channel_id;
     for (htlc_id, resolution) in signed_removals(after) {
         let id = InboundHtlcId {

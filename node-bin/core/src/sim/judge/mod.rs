@@ -4,9 +4,12 @@
 
 pub mod durable;
 pub mod payments;
+pub mod quiet;
 pub mod rest;
 pub mod restart;
 pub mod sending;
+#[cfg(test)]
+mod tests;
 
 use super::world::World;
 

@@ -54,6 +54,8 @@ pub fn premature(node: &SimNode, message: &Message) -> Option<String> {
     let channel_id = message.channel_id();
     let record = channel_id.and_then(|id| durable.channels.get(&id));
     let missing = match message {
+        // Whoever has forgotten a closed channel says so (BOLT 2).
+        Message::Error(m) if node.disk.archived().contains(&m.channel_id) => return None,
         Message::Error(m) => return Some(format!("an error to an honest peer: {}", m.data)),
         Message::Warning(m) => return Some(format!("a warning to an honest peer: {}", m.data)),
         Message::OpenChannel(_)

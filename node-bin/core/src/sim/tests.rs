@@ -1,0 +1,139 @@
+//! Explorations that every change has to pass, each bounded in time; more of the same with the example `sim`.
+
+use std::time::Duration;
+
+use super::campaign::Campaign;
+use super::explore::{Options, Report, Scope, explore};
+use super::flows::FLOWS;
+use super::judge::judge;
+use super::plan::Plan;
+use super::schedule::Action;
+use super::world::{Persistence, Schedule};
+
+/// A test's time. What it did not come to, the next one may.
+const TIME_LIMIT: Duration = Duration::from_secs(8);
+
+/// Seed of the random tests if the environment gives none.
+const SEED_VARIABLE: &str = "SIM_SEED";
+
+fn expect_clean(title: &str, report: &Report) {
+    for failure in &report.failures {
+        eprintln!("FAIL {}", failure.plan);
+        for complaint in &failure.complaints {
+            eprintln!("     {complaint}");
+        }
+    }
+    assert!(report.cases > 0, "{title}: nothing was judged");
+    assert_eq!(report.failed, 0, "{title}: of {} cases", report.cases);
+}
+
+fn explore_cleanly(flows: &[&str], persistence: Persistence, depth: usize) {
+    let options = Options {
+        depth,
+        scope: Scope::Restarted,
+        cuts: true,
+        lost_acks: true,
+        threads: 2,
+        time_limit: Some(TIME_LIMIT / flows.len() as u32),
+    };
+    for flow in flows {
+        let plan = Plan::new(flow, persistence, Schedule::Fixed, 0);
+        let report = explore(&plan, options).expect("a world comes about");
+        expect_clean(&plan.to_string(), &report);
+    }
+}
+
+#[test]
+fn every_flow_ends_as_planned_when_nothing_goes_wrong() {
+    for (name, _, _) in FLOWS {
+        for persistence in [Persistence::Synchronous, Persistence::Asynchronous] {
+            for schedule in [Schedule::Fixed, Schedule::Random] {
+                let plan = Plan::new(name, persistence, schedule, 1);
+                let mut world = plan.replay(false).expect("a world comes about");
+                let verdict = judge(&mut world);
+                assert_eq!(verdict.complaints, Vec::<String>::new(), "{plan}");
+                let is_storm = name.starts_with("storm");
+                assert!(is_storm || verdict.ended_otherwise == 0, "{plan}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_anywhere_in_a_payment_is_recovered_from() {
+    let flows = ["direct", "forward", "fail-back", "mpp"];
+    explore_cleanly(&flows, Persistence::Synchronous, 1);
+}
+
+#[test]
+fn a_crash_with_any_writes_on_their_way_is_recovered_from() {
+    let flows = ["direct", "forward", "fail-back", "mpp"];
+    explore_cleanly(&flows, Persistence::Asynchronous, 1);
+}
+
+#[test]
+fn a_crash_in_the_recovery_from_a_crash_is_recovered_from() {
+    explore_cleanly(&["direct"], Persistence::Synchronous, 2);
+}
+
+#[test]
+fn no_answered_command_is_taken_back_by_a_crash() {
+    let flows = ["hold-claim", "hold-fail", "close"];
+    explore_cleanly(&flows, Persistence::Asynchronous, 1);
+}
+
+#[test]
+fn random_crashes_in_random_orders_are_recovered_from() {
+    let seed = match std::env::var(SEED_VARIABLE) {
+        Ok(words) => words.parse().expect("a number"),
+        Err(_) => std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+    };
+    eprintln!("{SEED_VARIABLE}={seed}");
+    let campaign = Campaign {
+        flows: FLOWS
+            .iter()
+            .map(|(name, _, _)| (*name).to_owned())
+            .collect(),
+        seed,
+        cases: u64::MAX,
+        time_limit: Some(TIME_LIMIT),
+        threads: 2,
+    };
+    let report = campaign.run().expect("worlds come about");
+    expect_clean("random", &report);
+}
+
+#[test]
+fn the_same_plan_gives_the_same_history() {
+    let plan: Plan = "mpp async random seed=5 crash=D@90:arrive crash=A@120"
+        .parse()
+        .expect("a plan");
+    let trace = || plan.replay(true).expect("a world comes about").trace;
+    assert!(trace().is_some_and(|lines| lines.len() > 100));
+    assert_eq!(trace(), trace());
+}
+
+#[test]
+fn a_peer_that_has_not_seen_a_closing_transaction_yet_is_not_warned() {
+    let plan = Plan::new("close", Persistence::Synchronous, Schedule::Fixed, 0);
+    let mut world = plan.start().expect("a world comes about");
+    let phases = world.flow.phases.len();
+    while world.phase < phases {
+        assert!(world.advance());
+    }
+    // The blocks are mined, and nobody has seen them. A starts anew and sees them first.
+    world.crash(0, &Default::default());
+    world.perform(Action::Restart(0));
+    for _ in 0..6 {
+        world.perform(Action::Block(0));
+    }
+    world.perform(Action::Connect(0));
+    for _ in 0..4 {
+        world.perform(Action::Run(1));
+    }
+    world.perform(Action::Deliver { link: 0, from: 1 });
+    world.run_to_rest();
+    assert_eq!(judge(&mut world).complaints, Vec::<String>::new());
+}

@@ -35,7 +35,7 @@ mod recovering;
 mod resolving;
 mod sending;
 
-use receiving::{Claim, ClaimState, Claimable};
+use receiving::{Claim, ClaimId, ClaimState, Claimable};
 use sending::Sending;
 
 /// This node's policy. The same in every life unless the user changes it.
@@ -114,7 +114,7 @@ pub struct Node {
     /// Payments to this node that can be claimed, or could if the rest came.
     pub(crate) claimables: BTreeMap<PaymentHash, Claimable>,
     /// Claims of which the user has not handled the event yet.
-    pub(crate) claims: BTreeMap<PaymentHash, Claim>,
+    pub(crate) claims: BTreeMap<ClaimId, Claim>,
     /// What is known of own payments besides their records.
     pub(crate) sending: BTreeMap<PaymentId, Sending>,
     /// What the user was told and has not handled.
@@ -135,8 +135,8 @@ pub struct Node {
 pub(crate) enum TellPurpose {
     /// Nothing.
     News,
-    /// The claim of this payment is done.
-    Claimed(PaymentHash),
+    /// This claim is done.
+    Claimed(ClaimId),
     /// This forward's event may go.
     Forwarded(EventId),
     /// This payment's outcome is known to the user.
@@ -269,8 +269,8 @@ impl Node {
     fn told(&mut self, id: TellId, out: &mut Outbox) {
         match self.tells.remove(&id) {
             None | Some(TellPurpose::News) => {}
-            Some(TellPurpose::Claimed(hash)) => {
-                if let Some(claim) = self.claims.get_mut(&hash) {
+            Some(TellPurpose::Claimed(id)) => {
+                if let Some(claim) = self.claims.get_mut(&id) {
                     claim.state = ClaimState::Handled;
                 }
             }

@@ -1,6 +1,10 @@
 //! The catalogue of crash points: one line a family. `deadbolt list points` prints it, a plan is
 //! checked against it, and a test holds the nodes to it.
 
+/// What a node whose store shows them passes between a write's `before` and `after`, in this order: a
+/// temporary file holds the record; it is synced; it has the record's name. Then its folder is synced.
+pub const STAGES: [&str; 3] = ["written", "synced", "renamed"];
+
 /// A family of points: `name` with `*` for one part of the name that varies, hit `before` and `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
@@ -14,6 +18,8 @@ pub struct Family {
     pub can_fail: bool,
     /// Whether a hold stops only this operation while the rest of the node goes on.
     pub own_thread: bool,
+    /// Whether a node may pass the [`STAGES`] in between.
+    pub stages: bool,
 }
 
 const fn family(name: &'static str, role: &'static str, about: &'static str) -> Family {
@@ -23,30 +29,46 @@ const fn family(name: &'static str, role: &'static str, about: &'static str) -> 
         about,
         can_fail: false,
         own_thread: false,
+        stages: false,
     }
 }
 
 const fn write(name: &'static str, role: &'static str, about: &'static str) -> Family {
     Family {
-        name,
-        role,
-        about,
         can_fail: true,
-        own_thread: false,
+        ..family(name, role, about)
+    }
+}
+
+/// The write of a record, which may show its stages.
+const fn persist(name: &'static str, role: &'static str, about: &'static str) -> Family {
+    Family {
+        stages: true,
+        ..write(name, role, about)
     }
 }
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
-    write(
+    persist(
         "persist.monitor",
         "channel",
         "a full ChannelMonitor is written",
     ),
-    write(
+    persist(
         "persist.monitor_update",
         "channel #update id",
         "one ChannelMonitorUpdate is written",
+    ),
+    persist(
+        "persist.monitor_ack",
+        "channel #sequence",
+        "the acknowledgement of a MonitorEvent is written",
+    ),
+    persist(
+        "persist.payment",
+        "payment",
+        "the record of an own payment is written",
     ),
     Family {
         own_thread: true,
@@ -56,22 +78,22 @@ pub const FAMILIES: &[Family] = &[
             "the ChannelManager is written",
         )
     },
-    write(
+    persist(
         "persist.sweeper",
         "the input that caused it",
         "the OutputSweeper's record is written",
     ),
-    write(
+    persist(
         "persist.graph",
         "the input that caused it",
         "the network graph is written",
     ),
-    write(
+    persist(
         "persist.scorer",
         "the input that caused it",
         "the scorer is written",
     ),
-    write("persist.other", "store key", "anything else is written"),
+    persist("persist.other", "store key", "anything else is written"),
     write(
         "archive.monitor",
         "channel",
@@ -132,18 +154,27 @@ pub const FAMILIES: &[Family] = &[
 
 /// The family that a point's full dotted name belongs to, if any.
 pub fn family_of(point_name: &str) -> Option<&'static Family> {
-    let stem = point_name
-        .strip_suffix(".before")
-        .or_else(|| point_name.strip_suffix(".after"))?;
+    let (stem, moment) = point_name.rsplit_once('.')?;
     FAMILIES
         .iter()
-        .find(|family| match family.name.split_once('*') {
-            None => family.name == stem,
+        .find(|family| family.has_moment(moment) && family.has_operation(stem))
+}
+
+impl Family {
+    /// Whether its operations have a point of this name's last part.
+    fn has_moment(&self, moment: &str) -> bool {
+        matches!(moment, "before" | "after") || self.stages && STAGES.contains(&moment)
+    }
+
+    fn has_operation(&self, stem: &str) -> bool {
+        match self.name.split_once('*') {
+            None => self.name == stem,
             Some((head, tail)) => stem
                 .strip_prefix(head)
                 .and_then(|rest| rest.strip_suffix(tail))
                 .is_some_and(|part| !part.is_empty() && !part.contains('.')),
-        })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +186,9 @@ mod tests {
         for (name, family) in [
             ("persist.monitor.after", "persist.monitor"),
             ("persist.monitor_update.before", "persist.monitor_update"),
+            ("persist.monitor_update.renamed", "persist.monitor_update"),
+            ("persist.monitor_ack.written", "persist.monitor_ack"),
+            ("persist.payment.synced", "persist.payment"),
             ("send.revoke_and_ack.before", "send.*"),
             ("event.payment_sent.given.after", "event.*.given"),
             ("broadcast.before", "broadcast"),
@@ -163,5 +197,17 @@ mod tests {
         }
         assert!(family_of("send..before").is_none());
         assert!(family_of("persist.monitor").is_none());
+        assert!(family_of("persist.monitor.torn").is_none());
+    }
+
+    #[test]
+    fn only_the_writing_of_a_record_has_stages() {
+        for name in [
+            "send.shutdown.written",
+            "remove.other.synced",
+            "broadcast.renamed",
+        ] {
+            assert!(family_of(name).is_none(), "{name}");
+        }
     }
 }

@@ -158,7 +158,11 @@ fn print(title: &str, report: &Report, took: Duration, arguments: &Arguments) {
         report.cases,
         report.failed,
         report.ended_otherwise,
-        if report.is_cut_short { " (cut short)" } else { "" },
+        if report.is_cut_short {
+            " (cut short)"
+        } else {
+            ""
+        },
         took.as_secs_f64(),
         each_us(report.forking + report.running + report.judging),
         each_us(report.forking),

@@ -30,6 +30,8 @@ pub struct Engine {
     /// The core.
     pub node: Node,
     queue: VecDeque<Ordered>,
+    /// Effects that waited and may go now; first in, first out, before all else that is queued.
+    released: VecDeque<Effect>,
     inbox: VecDeque<Input>,
     stores: BTreeMap<Store, StoreProgress>,
 }
@@ -46,6 +48,7 @@ impl Engine {
         Engine {
             node,
             queue: start.into(),
+            released: VecDeque::new(),
             inbox: VecDeque::new(),
             stores: durable
                 .into_iter()
@@ -56,7 +59,12 @@ impl Engine {
 
     /// Takes an input; it is handled once everything before it is done.
     pub fn input(&mut self, input: Input) {
-        self.forget_if_down(&input);
+        if let Input::PeerDown { peer } = &input {
+            // What was to be sent to it is lost with the connection; the next reestablish says
+            // what has to be sent again.
+            let peer = *peer;
+            self.forget_sends(&|effect| sends_to(effect, &peer));
+        }
         self.inbox.push_back(input);
     }
 
@@ -64,14 +72,15 @@ impl Engine {
     /// or a completed write comes.
     pub fn next(&mut self, surroundings: &mut dyn FnMut() -> Surroundings) -> Option<Effect> {
         loop {
+            if let Some(effect) = self.released.pop_front() {
+                return Some(effect);
+            }
             while let Some(ordered) = self.queue.pop_front() {
                 if let Some(effect) = self.pass(ordered) {
                     return Some(effect);
                 }
             }
             let input = self.inbox.pop_front()?;
-            // Inputs that came before it may have asked for more.
-            self.forget_if_down(&input);
             let effects = self.node.step(input, surroundings());
             self.queue.extend(effects);
         }
@@ -79,7 +88,10 @@ impl Engine {
 
     /// Whether nothing is left to do and no write is on its way.
     pub fn is_quiet(&self) -> bool {
-        self.queue.is_empty() && self.inbox.is_empty() && !self.has_writes_in_flight()
+        self.queue.is_empty()
+            && self.released.is_empty()
+            && self.inbox.is_empty()
+            && !self.has_writes_in_flight()
     }
 
     /// Whether a write was handed out and is not durable yet.
@@ -94,20 +106,13 @@ impl Engine {
     pub fn persisted(&mut self, store: Store, sequence: u64) {
         let progress = self.stores.entry(store).or_default();
         progress.durable = progress.durable.max(sequence);
-        let mut released = Vec::new();
         while let Some((needed, _)) = progress.held.front() {
             if *needed > progress.durable {
                 break;
             }
             if let Some((_, effect)) = progress.held.pop_front() {
-                released.push(effect);
+                self.released.push_back(effect);
             }
-        }
-        for effect in released.into_iter().rev() {
-            self.queue.push_front(Ordered {
-                effect,
-                waits_for: None,
-            });
         }
         self.inbox.push_back(Input::Persisted { store, sequence });
     }
@@ -125,9 +130,7 @@ impl Engine {
             progress.issued = progress.issued.max(write.sequence);
             return Some(effect);
         }
-        if let Effect::Send { peer, .. } = &effect
-            && self.is_going_down(peer)
-        {
+        if self.is_too_late(&effect) {
             return None;
         }
         let Some(store) = waits_for else {
@@ -141,25 +144,19 @@ impl Engine {
         None
     }
 
-    /// What was to be sent on a connection is lost with it; the next reestablish says what has to be
-    /// sent again. Sent on the next connection it would break the protocol.
-    fn forget_if_down(&mut self, input: &Input) {
-        if let Input::PeerDown { peer } = input {
-            let peer = *peer;
-            self.forget_sends(&|effect| sends_to(effect, &peer));
-        }
-    }
-
-    /// Whether an end of this peer's connection is known here and not yet to the core: what the core
-    /// wants sent until it is belongs to the connection that is gone.
-    fn is_going_down(&self, peer: &PublicKey) -> bool {
-        self.inbox
-            .iter()
-            .any(|input| matches!(input, Input::PeerDown { peer: down } if down == peer))
+    /// Whether this is a message for a connection that is gone already, though the core has not heard of
+    /// it: sent now, it would reach the peer on the next connection.
+    fn is_too_late(&self, effect: &Effect) -> bool {
+        let Effect::Send { peer: to, .. } = effect else {
+            return false;
+        };
+        let mut inbox = self.inbox.iter();
+        inbox.any(|input| matches!(input, Input::PeerDown { peer } if peer == to))
     }
 
     fn forget_sends(&mut self, forget: &dyn Fn(&Effect) -> bool) {
         self.queue.retain(|ordered| !forget(&ordered.effect));
+        self.released.retain(|effect| !forget(effect));
         for progress in self.stores.values_mut() {
             progress.held.retain(|(_, effect)| !forget(effect));
         }
@@ -172,4 +169,134 @@ fn sends_to(effect: &Effect, to: &PublicKey) -> bool {
 
 fn sends_on(effect: &Effect, on: lightning::ln::types::ChannelId) -> bool {
     matches!(effect, Effect::Send { channel_id, .. } if *channel_id == Some(on))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bitcoin::{BlockHash, ScriptBuf, hashes::Hash};
+    use lightning::ln::types::ChannelId;
+
+    use super::*;
+    use crate::effect::{Content, Write};
+    use crate::keys::Environment;
+    use crate::message::Message;
+    use crate::node::{BestBlock, Policy, Stored};
+    use crate::update::{EntryContent, LogEntry};
+
+    const SURROUNDINGS: Surroundings = Surroundings {
+        entropy: [7; 32],
+        now_s: 0,
+    };
+    const STORE: Store = Store::Monitor(ChannelId([1; 32]));
+
+    fn engine(start: Vec<Ordered>) -> Engine {
+        let policy = Policy {
+            feerate_per_kw: 500,
+            fee_base_msat: 0,
+            fee_proportional_millionths: 0,
+            cltv_expiry_delta: 72,
+            minimum_depth: 1,
+            maximum_unacknowledged_events: 1,
+        };
+        let best_block = BestBlock {
+            height: 0,
+            hash: BlockHash::all_zeros(),
+        };
+        let environment = Arc::new(Environment::new([1; 32], ScriptBuf::new()));
+        let stored = Stored::default();
+        let Ok((node, _, _)) = Node::load(environment, policy, stored, best_block, SURROUNDINGS)
+        else {
+            unreachable!("nothing is stored");
+        };
+        Engine::new(node, start, vec![(STORE, 0)])
+    }
+
+    fn persist(sequence: u64) -> Ordered {
+        let content = Content::Entry(LogEntry {
+            sequence,
+            content: EntryContent::Acks(Vec::new()),
+        });
+        Ordered {
+            effect: Effect::Persist(Write {
+                store: STORE,
+                sequence,
+                content,
+            }),
+            waits_for: None,
+        }
+    }
+
+    fn waiting(id: u64) -> Ordered {
+        let result = Ok(crate::effect::Done::Begun);
+        Ordered {
+            effect: Effect::Answer { id, result },
+            waits_for: Some(STORE),
+        }
+    }
+
+    /// What comes out until nothing more does: ids of what waited; writes as 0.
+    fn drain(engine: &mut Engine) -> Vec<u64> {
+        std::iter::from_fn(|| engine.next(&mut || SURROUNDINGS))
+            .map(|effect| match effect {
+                Effect::Answer { id, .. } => id,
+                _ => 0,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn nothing_passes_a_write_that_is_not_durable() {
+        let mut engine = engine(vec![persist(1), waiting(1), persist(2), waiting(2)]);
+        assert_eq!(drain(&mut engine), [0, 0]);
+        engine.persisted(STORE, 1);
+        assert_eq!(drain(&mut engine), [1]);
+        engine.persisted(STORE, 2);
+        assert_eq!(drain(&mut engine), [2]);
+        assert!(engine.is_quiet());
+    }
+
+    #[test]
+    fn an_answer_to_a_message_from_a_connection_that_is_gone_does_not_go_out_on_the_next() {
+        let mut engine = engine(Vec::new());
+        let key = bitcoin::secp256k1::SecretKey::from_slice(&[3; 32]);
+        let Ok(peer) = key.map(|key| key.public_key(&engine.node.environment.secp)) else {
+            unreachable!("the key is valid");
+        };
+        let channel_id = ChannelId([2; 32]);
+        let shutdown = Message::Shutdown(lightning::ln::msgs::Shutdown {
+            channel_id,
+            scriptpubkey: ScriptBuf::new(),
+        });
+        engine.input(Input::PeerUp { peer });
+        // About a channel that does not exist: answered with an error, if at all.
+        engine.input(Input::Message {
+            peer,
+            message: shutdown.clone(),
+        });
+        engine.input(Input::PeerDown { peer });
+        engine.input(Input::PeerUp { peer });
+        assert_eq!(drain(&mut engine), Vec::<u64>::new());
+        engine.input(Input::Message {
+            peer,
+            message: shutdown,
+        });
+        assert_eq!(drain(&mut engine), [0]);
+    }
+
+    #[test]
+    fn what_two_writes_in_a_row_release_goes_out_in_the_order_in_which_it_was_wanted() {
+        let mut engine = engine(vec![
+            persist(1),
+            waiting(1),
+            waiting(2),
+            persist(2),
+            waiting(3),
+        ]);
+        assert_eq!(drain(&mut engine), [0, 0]);
+        engine.persisted(STORE, 1);
+        engine.persisted(STORE, 2);
+        assert_eq!(drain(&mut engine), [1, 2, 3]);
+    }
 }

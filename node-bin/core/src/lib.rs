@@ -5,6 +5,7 @@
 
 pub mod channel;
 pub mod commitment;
+pub mod dump;
 pub mod effect;
 pub mod engine;
 pub mod event;

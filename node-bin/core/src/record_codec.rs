@@ -14,14 +14,20 @@ use crate::payment::PaymentRecord;
 use crate::record::ChannelRecord;
 use crate::update::LogEntry;
 
+// LDK's macros drop what needs no dropping, to end a borrow.
+#[allow(clippy::drop_non_drop)]
 mod channel;
+#[allow(clippy::drop_non_drop)]
 mod entry;
+#[allow(clippy::drop_non_drop)]
 mod event;
+#[allow(clippy::drop_non_drop)]
 mod htlc;
+#[allow(clippy::drop_non_drop)]
 mod payment;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 pub(crate) mod strategies;
 #[cfg(test)]

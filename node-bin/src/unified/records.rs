@@ -327,3 +327,7 @@ impl KVStoreSync for Records {
         self.store.list(primary, secondary)
     }
 }
+
+#[cfg(test)]
+#[path = "records_tests.rs"]
+mod tests;

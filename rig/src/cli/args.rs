@@ -7,7 +7,7 @@ use faults::{Fault, NodePoint};
 
 use super::exit::EXIT_CODES_HELP;
 use crate::explore::{Keep, Partition};
-use crate::scenario::KindOverride;
+use crate::scenario::{NodeKind, Override, Persist};
 
 /// A crash-test rig for Lightning nodes: real bitcoind, real nodes, one exact SIGKILL, one verdict.
 #[derive(Debug, Parser)]
@@ -22,7 +22,12 @@ pub(super) struct Arguments {
 
     /// Which program the nodes run: `stock`, `unified`, or `B=stock` for one node. Repeatable.
     #[arg(long = "kind", global = true, value_name = "[NODE=]KIND")]
-    pub kinds: Vec<KindOverride>,
+    pub kinds: Vec<Override<NodeKind>>,
+
+    /// When the nodes' writes are done: `sync` (at once), `async` (when nothing else is to do, the last
+    /// store first), `async-seeded`, or `B=async` for one node. Repeatable.
+    #[arg(long = "persist", global = true, value_name = "[NODE=]MODE")]
+    pub persists: Vec<Override<Persist>>,
 
     /// How many cases run at once [default: the number of cores].
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -4,7 +4,7 @@ use super::exit::{EXIT_RIG_FAULT, EXIT_SET_UP, EXIT_USAGE};
 use crate::explore::ExploreError;
 use crate::report::ReportError;
 use crate::run_store::StoreError;
-use crate::scenario::{KindOverrideError, LibraryError, ScenarioErrors};
+use crate::scenario::{LibraryError, OverrideError, ScenarioErrors};
 use faults::FaultPlanError;
 
 /// A command's error; each tells what to do.
@@ -19,9 +19,9 @@ pub enum CommandError {
     /// A scenario file is wrong.
     #[error(transparent)]
     Scenario(#[from] ScenarioErrors),
-    /// `--kind` is wrong.
+    /// `--kind` or `--persist` is wrong.
     #[error(transparent)]
-    Kind(#[from] KindOverrideError),
+    Override(#[from] OverrideError),
     /// A fault cannot be carried out.
     #[error(transparent)]
     Fault(#[from] FaultPlanError),
@@ -59,7 +59,7 @@ impl CommandError {
             CommandError::Usage(_)
             | CommandError::Library(_)
             | CommandError::Scenario(_)
-            | CommandError::Kind(_)
+            | CommandError::Override(_)
             | CommandError::Fault(_)
             | CommandError::Explore(_) => EXIT_USAGE,
         }

@@ -31,7 +31,8 @@ impl PointClass {
 /// An effect lies between a `.before` and whatever follows it. Between a `.after` and the `.before`
 /// that follows it under the same input the node only computes, and what it computed is lost with
 /// it: the two are one class. Points under different inputs never are, for another node or the rig
-/// acted between them. With `every_point` each is a class of its own.
+/// acted between them; but blocks that the node connects one after the other, with nothing else done
+/// or heard in between, are one class. With `every_point` each is a class of its own.
 pub fn classes_of(points: &[ReachedPoint], every_point: bool) -> Vec<PointClass> {
     let mut by_node: BTreeMap<&str, Vec<&ReachedPoint>> = BTreeMap::new();
     for reached in points {
@@ -64,9 +65,18 @@ pub fn classes_of(points: &[ReachedPoint], every_point: bool) -> Vec<PointClass>
 }
 
 fn same_class(first: &ReachedPoint, second: &ReachedPoint) -> bool {
-    first.input == second.input
+    let computes_between = first.input == second.input
         && first.point.point.name.ends_with(".after")
-        && second.point.point.name.ends_with(".before")
+        && second.point.point.name.ends_with(".before");
+    computes_between || only_connects_between(first, second)
+}
+
+/// Whether both are points of blocks with nothing between them that a crash would not undo: no write,
+/// no message, no broadcast (they have points of their own), no word to the user, and no block that
+/// the rig mined meanwhile.
+fn only_connects_between(first: &ReachedPoint, second: &ReachedPoint) -> bool {
+    let is_block = |reached: &ReachedPoint| reached.point.point.name.starts_with("block.");
+    is_block(first) && is_block(second) && first.stretch == second.stretch
 }
 
 /// A point as the name of a folder, for example `B.persist.monitor_update.before.A-B-2.1`.
@@ -111,6 +121,7 @@ mod tests {
         ReachedPoint {
             point: text.parse().unwrap(),
             input,
+            stretch: 0,
         }
     }
 
@@ -152,6 +163,55 @@ mod tests {
             reached("B:persist.manager.before", 2),
         ];
         assert_eq!(classes_of(&points, false).len(), 4);
+    }
+
+    #[test]
+    fn every_stage_of_a_write_is_a_class_of_its_own() {
+        let points = [
+            reached("B:persist.monitor_update.before[A-B #2]", 1),
+            reached("B:persist.monitor_update.written[A-B #2]", 1),
+            reached("B:persist.monitor_update.synced[A-B #2]", 1),
+            reached("B:persist.monitor_update.renamed[A-B #2]", 1),
+            reached("B:persist.monitor_update.after[A-B #2]", 1),
+            reached("B:send.revoke_and_ack.before[A-B]", 1),
+        ];
+        assert_eq!(classes_of(&points, false).len(), 5);
+    }
+
+    #[test]
+    fn blocks_that_are_only_connected_are_one_class_and_what_is_done_at_one_ends_it() {
+        let block = |text: &str, input, stretch| ReachedPoint {
+            stretch,
+            ..reached(text, input)
+        };
+        let points = [
+            block("B:block.connected.before[+1]", 1, 0),
+            block("B:block.connected.after[+1]", 1, 0),
+            block("B:block.connected.before[+2]", 2, 0),
+            block("B:persist.monitor_update.before[A-B #7]", 2, 0),
+            block("B:persist.monitor_update.after[A-B #7]", 2, 1),
+            block("B:block.connected.after[+2]", 2, 1),
+            block("B:block.connected.before[+3]", 3, 1),
+            // The rig mines here.
+            block("B:block.connected.after[+3]", 3, 2),
+        ];
+        assert_eq!(
+            written(&classes_of(&points, false)),
+            [
+                vec![
+                    "B:block.connected.after[+2]@1",
+                    "B:block.connected.before[+3]@1"
+                ],
+                vec!["B:block.connected.after[+3]@1"],
+                vec![
+                    "B:block.connected.before[+1]@1",
+                    "B:block.connected.after[+1]@1",
+                    "B:block.connected.before[+2]@1"
+                ],
+                vec!["B:persist.monitor_update.after[A-B #7]@1"],
+                vec!["B:persist.monitor_update.before[A-B #7]@1"],
+            ]
+        );
     }
 
     #[test]

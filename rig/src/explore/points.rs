@@ -1,6 +1,6 @@
 //! The points a dry run passed between the scenario's first step and the first live payment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use faults::{GateReport, NodePoint};
 use node_bin::api::{Report, UserEvent, WireMessage};
@@ -14,6 +14,10 @@ pub struct ReachedPoint {
     pub point: NodePoint,
     /// Under which of the node's inputs.
     pub input: u64,
+    /// How often, before it, something happened that is no point: the node reported something else
+    /// than that it is idle or a line of its log, or the rig mined. Points alike in this have nothing
+    /// but points between them.
+    pub stretch: u64,
 }
 
 /// Every point of every node's first life from the first step of `[act]` on, in order of arrival.
@@ -24,6 +28,7 @@ pub fn points_of(evidence: &Evidence) -> Vec<ReachedPoint> {
     let live = LivePayments::of(evidence);
     let mut acting = false;
     let mut points = Vec::new();
+    let mut stretches = Stretches::default();
     for entry in &evidence.trace {
         match phase_begun(entry) {
             Some(Phase::SetUp) => acting = false,
@@ -37,6 +42,7 @@ pub fn points_of(evidence: &Evidence) -> Vec<ReachedPoint> {
         if live.begin_at(entry) {
             break;
         }
+        stretches.pass(&entry.source);
         if let Source::Node {
             node,
             life: 0,
@@ -49,10 +55,42 @@ pub fn points_of(evidence: &Evidence) -> Vec<ReachedPoint> {
                     point: point.clone(),
                 },
                 input: *input,
+                stretch: stretches.of(node),
             });
         }
     }
     points
+}
+
+/// Counts for each node what happened besides points.
+#[derive(Default)]
+struct Stretches<'a> {
+    mined: u64,
+    reported: BTreeMap<&'a str, u64>,
+}
+
+impl<'a> Stretches<'a> {
+    fn pass(&mut self, source: &'a Source) {
+        match source {
+            Source::Rig {
+                did: RigEntry::Mined { .. },
+            } => self.mined += 1,
+            Source::Node {
+                report: NodeReport::Node(Report::Idle { .. } | Report::Log { .. }),
+                ..
+            } => {}
+            Source::Node {
+                node,
+                report: NodeReport::Node(_),
+                ..
+            } => *self.reported.entry(node).or_default() += 1,
+            _ => {}
+        }
+    }
+
+    fn of(&self, node: &str) -> u64 {
+        self.mined + self.reported.get(node).copied().unwrap_or(0)
+    }
 }
 
 /// The points alone, sorted: what two dry runs of the same scenario must agree on.

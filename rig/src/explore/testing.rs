@@ -15,7 +15,8 @@ use crate::evidence::{
 use crate::oracle::{Finding, Judgement};
 use crate::run_store::{CaseRecord, PLAN_VERSION, RUN_VERSION, RunFolder, RunRecord};
 use crate::scenario::{
-    ChainKind, Channel, Expectation, Node, NodeKind, PaymentKind, Plan, Scenario, Step, StepKind,
+    ChainKind, Channel, Expectation, Node, NodeKind, PaymentKind, Persist, Plan, Scenario, Step,
+    StepKind,
 };
 
 /// A–B–C with one quiet step.
@@ -24,6 +25,7 @@ pub(crate) fn forward_scenario() -> Scenario {
         kind: NodeKind::Stock,
         chain: ChainKind::Bitcoind,
         funds_sat: 20_000_000,
+        persist: Persist::Sync,
     };
     let channel = |opener: &str, acceptor: &str| Channel {
         label: format!("{opener}-{acceptor}"),

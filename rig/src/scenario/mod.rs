@@ -3,9 +3,9 @@
 mod check;
 mod error;
 mod keys;
-mod kinds;
 mod library;
 mod model;
+mod overrides;
 mod parse;
 mod raw;
 #[cfg(test)]
@@ -13,10 +13,10 @@ mod tests;
 
 pub use check::DEFAULT_KIND;
 pub use error::{Place, ScenarioError, ScenarioErrors};
-pub use kinds::{KindOverride, KindOverrideError, KindOverrides};
 pub use library::{Entry, LibraryError, find, library};
 pub use model::{
     Case, ChainKind, Channel, Expectation, ExpectedPayment, Node, NodeKind, Payment, PaymentKind,
-    PaymentMoment, Plan, Scenario, Step, StepKind, Verdict,
+    PaymentMoment, Persist, Plan, Scenario, Step, StepKind, Verdict,
 };
+pub use overrides::{Override, OverrideError, Setting};
 pub use parse::{load, parse};

@@ -35,6 +35,22 @@ pub struct Node {
     pub chain: ChainKind,
     /// What its wallet gets at the start, in satoshis, in two equal coins.
     pub funds_sat: u64,
+    /// When its writes are done; the stock node's are always done at once.
+    #[serde(default)]
+    pub persist: Persist,
+}
+
+/// When a node's writes are done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Persist {
+    /// At once.
+    #[default]
+    Sync,
+    /// When the node has nothing else to do, the store's first that was written to last.
+    Async,
+    /// When the node has nothing else to do, in an order that follows from the seed.
+    AsyncSeeded,
 }
 
 /// Which node program.

@@ -10,7 +10,9 @@ use toml::de::DeTable;
 
 use super::error::{Complaints, advice};
 use super::keys::{Keys, Word};
-use super::model::{ChainKind, ExpectedPayment, NodeKind, PaymentKind, PaymentMoment, Verdict};
+use super::model::{
+    ChainKind, ExpectedPayment, NodeKind, PaymentKind, PaymentMoment, Persist, Verdict,
+};
 
 pub(super) struct RawScenario {
     pub(super) about: Spanned<String>,
@@ -26,6 +28,7 @@ pub(super) struct RawNode {
     pub(super) kind: Option<NodeKind>,
     pub(super) chain: Option<ChainKind>,
     pub(super) funds_sat: Option<Spanned<u64>>,
+    pub(super) persist: Option<Persist>,
 }
 
 pub(super) struct RawChannel {
@@ -168,6 +171,7 @@ fn read_node(name: Word, mut keys: Keys<'_>, complaints: &mut Complaints<'_>) ->
         kind: plain(keys.optional("kind", complaints)),
         chain: plain(keys.optional("chain", complaints)),
         funds_sat: keys.optional("funds_sat", complaints),
+        persist: plain(keys.optional("persist", complaints)),
     };
     keys.finish(complaints);
     node

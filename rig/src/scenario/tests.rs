@@ -583,39 +583,58 @@ fn a_file_that_is_not_there_or_not_known_says_what_there_is() {
 
 #[test]
 fn kinds_of_the_command_line_go_before_those_of_the_file() {
-    let kinds = |words: &[&str]| -> KindOverrides {
+    let kinds = |words: &[&str]| -> Vec<Override<NodeKind>> {
         words.iter().map(|word| word.parse().unwrap()).collect()
     };
     let kinds_of = |scenario: &Scenario| -> Vec<NodeKind> {
         scenario.nodes.values().map(|node| node.kind).collect()
     };
     let mut scenario = good();
-    scenario.with_kinds(&kinds(&[])).unwrap();
+    scenario.set(&kinds(&[])).unwrap();
     assert_eq!(
         kinds_of(&scenario),
         [NodeKind::Stock, NodeKind::Unified, NodeKind::Stock]
     );
     scenario
-        .with_kinds(&kinds(&["C=stock", "unified", "A=stock", "A=unified"]))
+        .set(&kinds(&["C=stock", "unified", "A=stock", "A=unified"]))
         .unwrap();
     assert_eq!(
         kinds_of(&scenario),
         [NodeKind::Unified, NodeKind::Unified, NodeKind::Stock]
     );
     let before = scenario.clone();
-    let refused = scenario
-        .with_kinds(&kinds(&["stock", "D=stock"]))
-        .unwrap_err();
-    assert!(
-        refused
-            .to_string()
-            .contains("scenario good has no node `D`; there are: A, B, C")
+    let refused = scenario.set(&kinds(&["stock", "D=stock"])).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "--kind D=...: scenario good has no node `D`; there are: A, B, C"
     );
     assert_eq!(scenario, before);
+    let unknown = "B=stok".parse::<Override<NodeKind>>().unwrap_err();
     assert_eq!(
-        "B=stok".parse::<KindOverride>(),
-        Err(KindOverrideError::UnknownKind("stok".into()))
+        unknown.to_string(),
+        "--kind stok: write `stock` or `unified`, or NODE= and one of them for one node"
     );
+}
+
+#[test]
+fn when_writes_are_done_is_set_by_the_file_and_by_the_command_line() {
+    let text = GOOD.replace("funds_sat = 2_000_000", "persist = \"async-seeded\"");
+    let mut scenario = parse(&text, "good.toml", "good").unwrap();
+    let set = |scenario: &Scenario| -> Vec<Persist> {
+        scenario.nodes.values().map(|node| node.persist).collect()
+    };
+    assert_eq!(
+        set(&scenario),
+        [Persist::Sync, Persist::AsyncSeeded, Persist::Sync]
+    );
+    scenario
+        .set(&["A=async".parse::<Override<Persist>>().unwrap()])
+        .unwrap();
+    assert_eq!(
+        set(&scenario),
+        [Persist::Async, Persist::AsyncSeeded, Persist::Sync]
+    );
+    assert!("asynchronous".parse::<Override<Persist>>().is_err());
 }
 
 /// The README's example is `forward` but for C's chain; its errors are those of two slips in it.

@@ -11,7 +11,7 @@ use bitcoin::hashes::{Hash, sha256};
 use bitcoin::secp256k1::PublicKey;
 use faults::{ArmedPoint, Fault};
 use node_bin::api::{
-    BitcoindAccess, ChainSource, NodeConfig, PeerName, Persistence, node_id_of_seed,
+    BitcoindAccess, ChainSource, NodeConfig, PeerName, Persistence, WriteOrder, node_id_of_seed,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -23,7 +23,7 @@ use super::rig_fault::RigFault;
 use super::scratch::CaseScratch;
 use super::spawner::{Launch, ReportPipe, program_line, spawn};
 use super::supervisor::{Order, Supervisor};
-use crate::scenario::{ChainKind, Node, NodeKind, Plan};
+use crate::scenario::{ChainKind, Node, NodeKind, Persist, Plan};
 
 /// What nodes estimate as the fee rate of everything, in satoshis per 1000 weight units: above
 /// bitcoind's least, so that what they broadcast is relayed and mined.
@@ -107,6 +107,19 @@ pub(super) struct NodeHandle {
 /// The seed of a node: all it draws follows from the case's seed and its name.
 fn seed_of(case_seed: u64, name: &str) -> String {
     sha256::Hash::hash(format!("deadbolt {case_seed} {name}").as_bytes()).to_string()
+}
+
+/// The setting as the API has it.
+fn persistence_of(persist: Persist) -> Persistence {
+    match persist {
+        Persist::Sync => Persistence::Sync,
+        Persist::Async => Persistence::Async {
+            order: WriteOrder::Reversed,
+        },
+        Persist::AsyncSeeded => Persistence::Async {
+            order: WriteOrder::Seeded,
+        },
+    }
 }
 
 /// The nodes of a plan, none of them started.
@@ -235,7 +248,7 @@ impl NodeHandle {
             // midst of them.
             armed: (life > 0).then(|| around.armed(&self.name, life)),
             fee_rate_sat_per_kw: FEE_RATE_SAT_PER_KW,
-            persistence: Persistence::default(),
+            persistence: persistence_of(self.node.persist),
         })
     }
 

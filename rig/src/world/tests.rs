@@ -17,8 +17,8 @@ use super::scratch::CaseScratch;
 use super::stage::Stage;
 use crate::evidence::{Phase, RigEntry, Source, TraceEntry};
 use crate::scenario::{
-    ChainKind, Expectation, Node, NodeKind, Payment, PaymentKind, PaymentMoment, Plan, Scenario,
-    Step, StepKind,
+    ChainKind, Expectation, Node, NodeKind, Payment, PaymentKind, PaymentMoment, Persist, Plan,
+    Scenario, Step, StepKind,
 };
 
 fn fault(at: &str, action: Action, life: u32) -> Fault {
@@ -58,6 +58,7 @@ fn plan(steps: Vec<StepKind>, faults: Vec<Fault>) -> Plan {
         kind: NodeKind::Stock,
         chain: ChainKind::Bitcoind,
         funds_sat: 0,
+        persist: Persist::Sync,
     };
     let names = ["A", "B"].map(str::to_owned);
     let step = |(index, kind)| Step {

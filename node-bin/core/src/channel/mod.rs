@@ -79,6 +79,8 @@ pub(crate) struct Volatile {
     pub ready_told: bool,
     /// `ChannelClosed` was handled by the user in this life.
     pub closure_told: bool,
+    /// Height at which the peer failed a channel that both were closing by agreement.
+    pub given_up_at: Option<u32>,
     /// The closing transaction is in a block.
     pub closing_confirmed: bool,
 }

@@ -65,7 +65,9 @@ impl Channel {
         // has. Both had signed the close: the chain has it, or will.
         let is_forgotten = message.next_local_commitment_number == 0;
         if is_forgotten && self.is_drained() {
-            return Err(ChannelError::Ignore("the peer has closed the channel".into()));
+            return Err(ChannelError::Ignore(
+                "the peer has closed the channel".into(),
+            ));
         }
         let missed_revocation = self.compare_revocations(message, environment, out)?;
         let missed_commitment = self.compare_commitments(message)?;

@@ -11,6 +11,9 @@ use super::{BestBlock, Node};
 /// What the user is told of a channel that was closed by agreement.
 pub(super) const COOPERATIVE: &str = "CooperativeClosure: closed by agreement";
 
+/// Blocks within which the closing transaction of a peer that has forgotten the channel has to come.
+const BLOCKS_FOR_A_FORGOTTEN_CLOSE: u32 = 6;
+
 impl Node {
     pub(super) fn block_connected(
         &mut self,
@@ -54,6 +57,13 @@ impl Node {
                 self.funding_spent(channel_id, &placed.transaction, out)?;
                 break;
             }
+        }
+        if let Some(channel) = self.channels.get_mut(&channel_id)
+            && let Some(height) = channel.volatile.given_up_at
+            && block.height >= height + BLOCKS_FOR_A_FORGOTTEN_CLOSE
+        {
+            let reason = "the peer failed the channel, and no closing transaction came";
+            channel.force_close(&environment, reason, true, out);
         }
         self.depth_reached(channel_id, out)
     }
@@ -101,6 +111,7 @@ impl Node {
 
     pub(super) fn tick(&mut self, out: &mut Outbox) {
         self.tick_waiting(out);
+        self.tick_payments(out);
         self.tick_fees();
         self.tick_claimables(out);
     }

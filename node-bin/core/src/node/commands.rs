@@ -2,9 +2,10 @@
 
 use bitcoin::secp256k1::PublicKey;
 use lightning::ln::types::ChannelId;
+use lightning::types::payment::PaymentHash;
 
 use crate::channel::{Outbox, opening};
-use crate::effect::{CommandError, Done, Effect};
+use crate::effect::{CommandError, Done, Effect, Store};
 use crate::input::Command;
 
 use super::Node;
@@ -20,6 +21,7 @@ pub(super) struct Wish {
 
 impl Node {
     pub(super) fn command(&mut self, id: u64, command: Command, out: &mut Outbox) {
+        let rests_on = self.rests_on(&command);
         let result = match command {
             Command::Pay(pay) => return self.pay(id, *pay, out),
             Command::Open {
@@ -50,7 +52,36 @@ impl Node {
                 Ok(Done::Begun)
             }
         };
-        out.now(Effect::Answer { id, result });
+        // What is answered is not asked for again: it has to survive a crash.
+        let answer = Effect::Answer { id, result };
+        match rests_on {
+            Some(store) => out.after(store, answer),
+            None => out.now(answer),
+        }
+    }
+
+    /// The store that makes a command durable. Of a payment in parts it is one of several: a part whose
+    /// preimage is durable brings the others along, and a part that is given back alone leaves the
+    /// others to time out.
+    fn rests_on(&self, command: &Command) -> Option<Store> {
+        match command {
+            Command::Close { channel_id } | Command::ForceClose { channel_id } => {
+                Some(Store::Monitor(*channel_id))
+            }
+            Command::Claim { preimage } => self.first_part((*preimage).into()),
+            Command::Fail { payment_hash } => self.first_part(*payment_hash),
+            Command::Pay(_) | Command::Open { .. } | Command::FeeRate { .. } => None,
+        }
+    }
+
+    fn first_part(&self, payment_hash: PaymentHash) -> Option<Store> {
+        let claimable = self.claimables.get(&payment_hash);
+        let claim = self.claims.get(&payment_hash);
+        let of_claim = claim.and_then(|claim| claim.claim.parts.first().copied());
+        let first = claimable
+            .and_then(|known| known.parts.first().map(|part| part.id))
+            .or(of_claim)?;
+        Some(Store::Monitor(first.channel_id))
     }
 
     fn open(&mut self, wish: Wish, out: &mut Outbox) -> Result<Done, CommandError> {

@@ -86,11 +86,18 @@ impl Node {
         }
     }
 
-    /// The peer failed the channel: the holder publishes (BOLT 1), unless nothing is at stake.
+    /// The peer failed the channel: the holder publishes (BOLT 1). But where nothing is left but the last
+    /// words of a close by agreement, the peer may have closed and forgotten: the chain is given some
+    /// blocks to say so.
     fn peer_gave_up(&mut self, channel_id: ChannelId, data: &str, out: &mut Outbox) {
+        let height = self.best_block.height;
         let Some(channel) = self.channels.get_mut(&channel_id) else {
             return;
         };
+        if channel.is_drained() {
+            channel.volatile.given_up_at.get_or_insert(height);
+            return;
+        }
         let reason = format!("the peer failed the channel: {}", data.escape_default());
         channel.force_close(&self.environment, &reason, true, out);
     }

@@ -101,10 +101,9 @@ impl Node {
     /// forgot it. Publishing it again is harmless.
     pub(super) fn publish_funding_again(&self, out: &mut Outbox) {
         for channel in self.channels.values() {
-            if let (Some(transaction), None) = (
-                &channel.record.funding.transaction,
-                &channel.record.closure,
-            ) {
+            if let (Some(transaction), None) =
+                (&channel.record.funding.transaction, &channel.record.closure)
+            {
                 out.now(Effect::Broadcast {
                     channel_id: channel.id(),
                     transactions: vec![transaction.clone()],

@@ -25,12 +25,16 @@ pub(crate) struct Sending {
     pub searching: bool,
     /// The outcome was told in this life.
     pub told: bool,
+    /// The node has just started and may not be connected yet: that there is no way now says nothing.
+    /// Ends with the first tick.
+    pub patient: bool,
 }
 
 impl Sending {
     pub fn durable_at(sequence: u64) -> Self {
         Sending {
             durable: sequence,
+            patient: true,
             ..Sending::default()
         }
     }
@@ -407,6 +411,10 @@ impl Node {
 
     /// Looks for more ways, or gives up, if parts are missing. `reason` is why, if it gives up.
     fn consider_with(&mut self, payment_id: PaymentId, reason: &str, out: &mut Outbox) {
+        let is_connected = self
+            .channels
+            .values()
+            .any(crate::channel::Channel::is_usable);
         let Some(record) = self.payments.get_mut(&payment_id) else {
             return;
         };
@@ -429,6 +437,9 @@ impl Node {
             .as_mut()
             .filter(|route| route.attempts_left > 0)
         {
+            if sending.patient && !is_connected {
+                return;
+            }
             route.attempts_left -= 1;
             sending.searching = true;
             let effect = Effect::FindRoute {
@@ -461,6 +472,14 @@ impl Node {
             return;
         };
         sending.searching = false;
+        if paths.is_empty() && sending.patient {
+            // Tried again with the next channel that is reestablished, or with the first tick.
+            let record = self.payments.get_mut(&payment_id);
+            if let Some(route) = record.and_then(|record| record.route.as_mut()) {
+                route.attempts_left += 1;
+            }
+            return;
+        }
         if paths.is_empty() {
             if let Some(route) = self
                 .payments
@@ -499,6 +518,20 @@ impl Node {
             let is_replaced = record.parts.iter().any(|known| known.part > part);
             is_marked && (record.told || (is_replaced && record.route.is_some()))
         })
+    }
+
+    /// What a start could not do for want of connections is done now, or given up.
+    pub(super) fn tick_payments(&mut self, out: &mut Outbox) {
+        let patient = self.sending.iter_mut().filter(|(_, known)| known.patient);
+        let waiting: Vec<_> = patient
+            .map(|(payment_id, sending)| {
+                sending.patient = false;
+                *payment_id
+            })
+            .collect();
+        for payment_id in waiting {
+            self.drive_payment(payment_id, out);
+        }
     }
 
     /// Parts that wait for a channel whose peer is away are given up.

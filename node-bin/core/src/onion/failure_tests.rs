@@ -9,8 +9,8 @@ use crate::onion::peeling::peel_by_ldk;
 use crate::onion::testing::{environment, unreadable_payload};
 use crate::onion::{Peeled, peel};
 
-/// BOLT 4's `onion-error-test.json`, as published (Creative Commons Attribution 4.0).
-const VECTOR: &str = include_str!("../../tests/vectors/bolt04-onion-error-test.json");
+/// BOLT 4's test vector of a returned error.
+const VECTOR: &str = include_str!("../../vectors/bolt4_onion_error.json");
 
 struct Vector {
     session_key: SecretKey,

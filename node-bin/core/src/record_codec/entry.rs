@@ -37,7 +37,7 @@ impl_writeable_tlv_based_enum!(UpdateStep,
         (2, preimage, required),
         (4, claim, option),
     },
-    (11, RejectHtlc) => {
+    (30, RejectHtlc) => {
         (0, htlc_id, required),
         (2, rejection, required),
     },

@@ -266,7 +266,7 @@ fn counterparty(number: u64) -> CounterpartyCommitment {
     }
 }
 
-pub(super) fn channel() -> ChannelRecord {
+pub(crate) fn channel() -> ChannelRecord {
     let inbound = InboundHtlc {
         add: add(5),
         committed: true,
@@ -408,7 +408,7 @@ fn life_steps() -> Vec<UpdateStep> {
     ]
 }
 
-fn update() -> LogEntry {
+pub(crate) fn update() -> LogEntry {
     let steps = [commitment_steps(), life_steps()].concat();
     LogEntry {
         sequence: 48,
@@ -435,7 +435,7 @@ fn acks() -> LogEntry {
     }
 }
 
-fn payment() -> PaymentRecord {
+pub(crate) fn payment() -> PaymentRecord {
     let part = |part, state| PaymentPart {
         part,
         session_key: secret(17),

@@ -53,7 +53,9 @@ impl World {
             Effect::Answer { id, result } => {
                 if !self.nodes[node].user.answered(id, result) {
                     let name = self.nodes[node].name;
-                    self.complain(format!("{name} answers command {id}, which nobody waits for"));
+                    self.complain(format!(
+                        "{name} answers command {id}, which nobody waits for"
+                    ));
                 }
             }
             Effect::Fund {

@@ -1,6 +1,7 @@
 //! What a world plays: payments with their expected ends, and commands in phases. A phase begins when nothing
 //! of the one before is left to happen.
 
+use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::input::Command;
@@ -77,17 +78,30 @@ pub struct Flow {
     pub phases: Vec<Vec<Step>>,
     /// Pairs whose channel ends closed by agreement.
     pub closes: Vec<[usize; 2]>,
-    /// What each channel's opener has outside HTLCs before the flow, in millisatoshis; by pair.
+    /// All channels.
     pub opened: Vec<OpenedChannel>,
 }
 
 /// A channel as the flow finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenedChannel {
+    /// Its id.
+    pub channel_id: ChannelId,
     /// Its nodes.
     pub pair: [usize; 2],
     /// What each of them owns, in millisatoshis.
     pub balances_msat: [u64; 2],
+}
+
+impl Flow {
+    /// The channel between these two.
+    pub fn channel(&self, one: usize, other: usize) -> Option<ChannelId> {
+        let opened = self
+            .opened
+            .iter()
+            .find(|channel| channel.pair == [one, other] || channel.pair == [other, one]);
+        opened.map(|channel| channel.channel_id)
+    }
 }
 
 impl PlannedPayment {

@@ -159,8 +159,10 @@ fn opened(world: &World, topology: Topology) -> Vec<OpenedChannel> {
         .pairs()
         .iter()
         .filter_map(|pair| {
-            let spec = &record(pair)?.holder.spec;
+            let record = record(pair)?;
+            let spec = &record.holder.spec;
             Some(OpenedChannel {
+                channel_id: record.parameters.channel_id,
                 pair: *pair,
                 balances_msat: [spec.holder_msat, spec.counterparty_msat],
             })

@@ -73,11 +73,7 @@ impl Names {
             _ => String::new(),
         };
         let channel = message.channel_id().map(|id| self.channel(&id));
-        format!(
-            "{} {}{detail}",
-            message.name(),
-            channel.unwrap_or_default()
-        )
+        format!("{} {}{detail}", message.name(), channel.unwrap_or_default())
     }
 
     /// An effect.
@@ -85,7 +81,11 @@ impl Names {
         match effect {
             Effect::Persist(write) => {
                 let store = self.store(&write.store);
-                format!("persist {store} {}: {}", write.sequence, content(&write.content))
+                format!(
+                    "persist {store} {}: {}",
+                    write.sequence,
+                    content(&write.content)
+                )
             }
             Effect::Trim {
                 channel_id,
@@ -157,7 +157,10 @@ impl Names {
 
 /// The first bytes of an id.
 pub fn short(id: &[u8; 32]) -> String {
-    id.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    id.iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn content(content: &Content) -> String {
@@ -182,7 +185,9 @@ fn step(step: &UpdateStep) -> String {
     let words = format!("{step:?}");
     let name: String = words.chars().take_while(|c| c.is_alphanumeric()).collect();
     match step {
-        UpdateStep::LatestHolderCommitment { number, changes, .. }
+        UpdateStep::LatestHolderCommitment {
+            number, changes, ..
+        }
         | UpdateStep::LatestCounterpartyCommitment {
             number, changes, ..
         } => format!("{name} {number} with {} changes", changes.len()),

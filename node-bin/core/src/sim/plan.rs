@@ -46,7 +46,9 @@ pub struct Plan {
 
 /// A plan that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a plan is `FLOW sync|async fixed|random seed=N [crash=NODE@N[:keep=N.N][:arrive][:acks]] [cut=NODE-NODE@N]`: {0} is not understood")]
+#[error(
+    "a plan is `FLOW sync|async fixed|random seed=N [crash=NODE@N[:keep=N.N][:arrive][:acks]] [cut=NODE-NODE@N]`: {0} is not understood"
+)]
 pub struct PlanError(String);
 
 impl Plan {
@@ -149,7 +151,11 @@ impl fmt::Display for Plan {
             Schedule::Fixed => "fixed",
             Schedule::Random => "random",
         };
-        write!(f, "{} {persistence} {schedule} seed={}", self.flow, self.seed)?;
+        write!(
+            f,
+            "{} {persistence} {schedule} seed={}",
+            self.flow, self.seed
+        )?;
         for fault in &self.faults {
             write!(f, " {fault}")?;
         }
@@ -246,7 +252,8 @@ mod tests {
                 at: 131,
                 image: Image::default(),
             });
-        let text = "mpp async random seed=7 crash=D@120:keep=0.2:arrive:acks cut=A-B@130 crash=A@131";
+        let text =
+            "mpp async random seed=7 crash=D@120:keep=0.2:arrive:acks cut=A-B@130 crash=A@131";
         assert_eq!(plan.to_string(), text);
         assert_eq!(text.parse(), Ok(plan));
         assert!("mpp crash=1@2".parse::<Plan>().is_err());

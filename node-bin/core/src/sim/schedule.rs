@@ -106,9 +106,8 @@ impl World {
         };
         alive().all(|(at, node)| node.pending.is_none() || visit(Action::Run(at)))
             && alive().all(|(at, node)| !node.user.has_mail() || visit(Action::Handle(at)))
-            && alive().all(|(at, node)| {
-                !node.user.has_orders(self.recovering) || visit(Action::Give(at))
-            })
+            && alive()
+                .all(|(at, node)| !node.user.has_orders(self.recovering) || visit(Action::Give(at)))
             && alive().all(|(at, node)| {
                 node.seen_height >= self.chain.height() || visit(Action::Block(at))
             })

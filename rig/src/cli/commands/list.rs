@@ -2,7 +2,7 @@
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use faults::catalogue::FAMILIES;
+use faults::catalogue::{FAMILIES, STAGES};
 
 use super::super::args::Listing;
 use super::super::exit::EXIT_PASS;
@@ -52,6 +52,9 @@ fn points() -> String {
         if family.own_thread {
             notes.push("can be held alone");
         }
+        if family.stages {
+            notes.push("stages");
+        }
         [
             family.name.to_owned(),
             family.role.to_owned(),
@@ -60,11 +63,12 @@ fn points() -> String {
         ]
     });
     format!(
-        "{}\n\nEach has a point `.before` and one `.after`; a point is written \
-         NODE:name[role]@hit,\nfor example B:persist.monitor_update.before[A-B #2]@1. A dry run \
-         lists those of a scenario:\n`deadbolt explore SCENARIO --limit 0` writes them to \
-         logs/latest/points.json.",
-        table(["family", "role", "what lies between", ""], rows)
+        "{}\n\nEach has a point `.before` and one `.after`. Where it says stages, a node whose store \
+         shows them passes\n{} in between. A point is written NODE:name[role]@hit,\nfor example \
+         B:persist.monitor_update.before[A-B #2]@1. A dry run lists those of a scenario:\n`deadbolt \
+         explore SCENARIO --limit 0` writes them to logs/latest/points.json.",
+        table(["family", "role", "what lies between", ""], rows),
+        STAGES.map(|stage| format!("`.{stage}`")).join(", ")
     )
 }
 

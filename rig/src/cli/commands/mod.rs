@@ -16,7 +16,7 @@ use super::error::CommandError;
 use super::exit::EXIT_PASS;
 use crate::explore::Interrupt;
 use crate::run_store::SummaryRecord;
-use crate::scenario::{KindOverrides, Scenario};
+use crate::scenario::Scenario;
 
 /// What every command has at hand.
 pub(super) struct Context<'a, E> {
@@ -76,11 +76,11 @@ impl<'a, E: Environment> Context<'a, E> {
         }
     }
 
-    /// The scenario, with every node's kind decided by the command line.
+    /// The scenario, with its nodes set as the command line says.
     fn scenario(&self, name: &str) -> Result<Scenario, CommandError> {
         let mut scenario = self.environment.scenario(name)?;
-        let overrides: KindOverrides = self.arguments.kinds.iter().cloned().collect();
-        scenario.with_kinds(&overrides)?;
+        scenario.set(&self.arguments.kinds)?;
+        scenario.set(&self.arguments.persists)?;
         Ok(scenario)
     }
 }

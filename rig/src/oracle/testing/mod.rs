@@ -19,7 +19,7 @@ use crate::evidence::{
     BlockEvidence, ChainEvidence, Evidence, NodeReport, OpenedChannel, Phase, RigEntry, Source,
     TraceEntry,
 };
-use crate::scenario::{ChainKind, Channel, Expectation, Node, NodeKind, Plan, Scenario};
+use crate::scenario::{ChainKind, Channel, Expectation, Node, NodeKind, Persist, Plan, Scenario};
 
 mod closing;
 mod payments;
@@ -422,5 +422,6 @@ fn node() -> Node {
         kind: NodeKind::Stock,
         chain: ChainKind::Bitcoind,
         funds_sat: 5_000_000,
+        persist: Persist::Sync,
     }
 }

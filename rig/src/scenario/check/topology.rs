@@ -71,6 +71,7 @@ impl Topology {
                 kind: raw.kind.unwrap_or(DEFAULT_KIND),
                 chain: raw.chain.unwrap_or(ChainKind::Bitcoind),
                 funds_sat: raw.funds_sat.map_or(default_sat, Spanned::into_inner),
+                persist: raw.persist.unwrap_or_default(),
             };
             topology.nodes.insert(raw.name.into_inner(), node);
         }

@@ -55,10 +55,7 @@ pub fn landed(
             channel_id,
             htlc_id,
         };
-        let first = *world
-            .resolutions
-            .entry((node, id))
-            .or_insert(resolution);
+        let first = *world.resolutions.entry((node, id)).or_insert(resolution);
         if first != resolution {
             let channel = world.names.channel(&channel_id);
             world.complain(format!(
@@ -138,12 +135,7 @@ impl Sources {
 }
 
 /// Invariant 1: every committed inbound HTLC has something that will resolve it, or has resolved it.
-fn gaps(
-    channel_id: ChannelId,
-    record: &ChannelRecord,
-    sources: &Sources,
-    found: &mut Vec<String>,
-) {
+fn gaps(channel_id: ChannelId, record: &ChannelRecord, sources: &Sources, found: &mut Vec<String>) {
     for (htlc_id, htlc) in &record.inbound {
         let id = InboundHtlcId {
             channel_id,
@@ -184,7 +176,10 @@ fn early_fails(
 /// Invariant 5: nothing is both claimed and failed.
 fn contradictions(record: &ChannelRecord, found: &mut Vec<String>) {
     for (htlc_id, resolution) in removals(record) {
-        let preimage = record.inbound.get(&htlc_id).and_then(|htlc| htlc.preimage());
+        let preimage = record
+            .inbound
+            .get(&htlc_id)
+            .and_then(|htlc| htlc.preimage());
         if resolution == Resolution::Failed && preimage.is_some() {
             found.push(format!(
                 "inbound HTLC {htlc_id} is failed though its preimage is known"
@@ -198,7 +193,10 @@ fn contradictions(record: &ChannelRecord, found: &mut Vec<String>) {
             MonitorEvent::ForwardedHtlcFailed { htlc_id, .. } => (*htlc_id, false),
             _ => continue,
         };
-        if ends.insert(htlc_id, claimed).is_some_and(|other| other != claimed) {
+        if ends
+            .insert(htlc_id, claimed)
+            .is_some_and(|other| other != claimed)
+        {
             found.push(format!("outbound HTLC {htlc_id} is claimed and failed"));
         }
     }

@@ -32,7 +32,9 @@ pub fn complaints(world: &World) -> (Vec<String>, usize) {
             End::Failed
         };
         if (end, payment.end) == (End::Sent, End::Failed) {
-            found.push(format!("{title} was sent, and nobody should have claimed it"));
+            found.push(format!(
+                "{title} was sent, and nobody should have claimed it"
+            ));
         }
         otherwise += usize::from(end != payment.end);
     }
@@ -100,8 +102,14 @@ fn wrong_details(payment: &PlannedPayment, event: &UserEvent) -> Option<String> 
         | UserEvent::PaymentClaimed {
             payment_hash,
             amount_msat,
-        } if *payment_hash == payment.payment_hash => (*amount_msat != payment.amount_msat)
-            .then(|| format!("told as {amount_msat} msat instead of {}", payment.amount_msat)),
+        } if *payment_hash == payment.payment_hash => {
+            (*amount_msat != payment.amount_msat).then(|| {
+                format!(
+                    "told as {amount_msat} msat instead of {}",
+                    payment.amount_msat
+                )
+            })
+        }
         _ => None,
     }
 }
@@ -147,12 +155,12 @@ fn forwards(world: &World, payment: &PlannedPayment) -> usize {
                 continue;
             };
             let wanted_msat = amounts_msat[0] - amounts_msat[1];
-            let inbound_ids = world.channels_between(via, from);
-            let outbound_ids = world.channels_between(via, to);
+            let from_channel = world.flow.channel(from, via);
+            let to_channel = world.flow.channel(via, to);
             let heard = world.nodes[via].user.handled().any(|event| {
                 matches!(event, UserEvent::PaymentForwarded { inbound, outbound, fee_msat, .. }
-                    if inbound_ids.contains(inbound)
-                        && outbound_ids.contains(outbound)
+                    if from_channel == Some(*inbound)
+                        && to_channel == Some(*outbound)
                         && *fee_msat == wanted_msat)
             });
             told += usize::from(heard);

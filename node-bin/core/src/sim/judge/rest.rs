@@ -48,7 +48,10 @@ fn of_node(world: &World, node: &SimNode, found: &mut Vec<String>) {
     }
     for (channel_id, event) in node.disk.durable().events() {
         let channel = world.names.channel(&channel_id);
-        found.push(format!("{name}'s {channel} has an event: {:?}", event.key()));
+        found.push(format!(
+            "{name}'s {channel} has an event: {:?}",
+            event.key()
+        ));
     }
 }
 
@@ -89,10 +92,21 @@ fn of_one_side(title: &str, channel: &Channel, found: &mut Vec<String>) {
 fn of_channel(world: &World, opened: &OpenedChannel, found: &mut Vec<String>) {
     let [one, other] = opened.pair;
     let title = format!("{}-{}", world.nodes[one].name, world.nodes[other].name);
-    let (Some(near), Some(far)) = (record(world, one, other), record(world, other, one)) else {
+    let closes = world.flow.closes.contains(&opened.pair);
+    let record = |node: usize| {
+        let durable = world.nodes[node].disk.durable();
+        durable.channels.get(&opened.channel_id)
+    };
+    let (Some(near), Some(far)) = (record(one), record(other)) else {
+        let archived = |node: &usize| {
+            let archive = world.nodes[*node].disk.archived();
+            record(*node).is_some() || archive.contains(&opened.channel_id)
+        };
+        if !closes || !opened.pair.iter().all(archived) {
+            found.push(format!("{title} is gone"));
+        }
         return;
     };
-    let closes = world.flow.closes.contains(&opened.pair);
     for record in [near, far] {
         match (&record.closure, closes) {
             (None, false) => {}
@@ -144,7 +158,9 @@ pub fn disagreements(title: &str, near: &ChannelRecord, far: &ChannelRecord) -> 
         (far.next_htlc_id, near.next_counterparty_htlc_id),
     ];
     if numbers.iter().any(|(one, other)| one != other) {
-        found.push(format!("{title}: both sides count differently: {numbers:?}"));
+        found.push(format!(
+            "{title}: both sides count differently: {numbers:?}"
+        ));
     }
     found
 }
@@ -188,10 +204,3 @@ fn owned(world: &World, opened: &OpenedChannel) -> [u64; 2] {
     }
     balances_msat
 }
-
-fn record(world: &World, node: usize, peer: usize) -> Option<&ChannelRecord> {
-    let channel_id = world.channels_between(node, peer).pop()?;
-    let record = world.nodes[node].disk.durable().channels.get(&channel_id)?;
-    Some(record)
-}
-

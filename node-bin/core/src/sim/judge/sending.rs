@@ -81,9 +81,8 @@ fn without_prerequisite(
         Message::RevokeAndAck(m) => {
             let keys = node.environment.channel_keys(&record.parameters.keys_id);
             let last_revoked = record.holder.number.checked_sub(1);
-            let allowed = last_revoked.is_some_and(|number| {
-                keys.commitment_secret(number) == m.per_commitment_secret
-            });
+            let allowed = last_revoked
+                .is_some_and(|number| keys.commitment_secret(number) == m.per_commitment_secret);
             // An older one was allowed earlier; a newer one is not.
             (!allowed).then(|| "not durable: the commitment after the revoked one".to_owned())
         }

@@ -424,3 +424,31 @@ fn two_claims_of_one_hash_are_both_resumed_at_a_start() {
     assert_eq!(claimed, 2);
     assert!(engine.node.claims.is_empty());
 }
+
+#[test]
+fn a_close_is_published_again_at_a_start() {
+    for force in [false, true] {
+        let mut world = flows::start("direct", 1).unwrap();
+        let channel_id = channel_between(&world, A, B);
+        let command = if force {
+            Command::ForceClose { channel_id }
+        } else {
+            Command::Close { channel_id }
+        };
+        world.play(Default::default());
+        world.nodes[A].user.order(command);
+        world.run_to_rest();
+        let node = &world.nodes[A];
+        let stored = node.disk.stored().unwrap();
+        let tip = node.engine.as_ref().unwrap().node.best_block;
+        let (environment, policy) = (node.environment.clone(), node.policy.clone());
+        let (node, start, durable) =
+            Node::load(environment, policy, stored, tip, surroundings()).unwrap();
+        assert!(node.channels[&channel_id].record.closure.is_some());
+        let mut engine = Engine::new(node, start, durable);
+        let published = drive(&mut engine)
+            .iter()
+            .any(|effect| matches!(effect, Effect::Broadcast { .. }));
+        assert!(published, "{force}");
+    }
+}

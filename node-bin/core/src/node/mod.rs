@@ -189,7 +189,7 @@ impl Node {
             node.payments.insert(record.payment_id, record);
         }
         let mut out = Outbox::default();
-        node.publish_funding_again(&mut out);
+        node.publish_again(&mut out);
         node.rebuild_payments();
         node.tell_again(&mut out);
         node.settle(&mut out);

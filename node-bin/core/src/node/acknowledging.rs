@@ -7,7 +7,7 @@ use crate::event::{EventId, EventKey, MonitorEvent};
 use crate::source::{HtlcSource, InboundHtlcId};
 
 use super::Node;
-use super::receiving::ClaimState;
+use super::receiving::{ClaimId, ClaimState};
 
 impl Node {
     pub(super) fn acknowledge(&mut self, out: &mut Outbox) {
@@ -70,7 +70,7 @@ impl Node {
             }
             MonitorEvent::InboundMppClaimPersisted { claim, .. } => {
                 self.claims
-                    .get(&claim.payment_hash)
+                    .get(&ClaimId::of(claim))
                     .is_some_and(|known| known.state == ClaimState::Handled)
                     && claim.parts.iter().all(|part| self.is_claimed_part(*part))
             }

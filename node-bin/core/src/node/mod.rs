@@ -36,7 +36,7 @@ mod recovering;
 mod resolving;
 mod sending;
 
-use receiving::{Claim, ClaimState, Claimable};
+use receiving::{Claim, ClaimId, ClaimState, Claimable};
 use sending::Sending;
 
 /// This node's policy. The same in every life unless the user changes it.
@@ -115,7 +115,7 @@ pub struct Node {
     /// Payments to this node that can be claimed, or could if the rest came.
     pub(crate) claimables: BTreeMap<PaymentHash, Claimable>,
     /// Claims of which the user has not handled the event yet.
-    pub(crate) claims: BTreeMap<PaymentHash, Claim>,
+    pub(crate) claims: BTreeMap<ClaimId, Claim>,
     /// What is known of own payments besides their records.
     pub(crate) sending: BTreeMap<PaymentId, Sending>,
     /// What the user was told and has not handled.
@@ -136,8 +136,8 @@ pub struct Node {
 pub(crate) enum TellPurpose {
     /// Nothing.
     News,
-    /// The claim of this payment is done.
-    Claimed(PaymentHash),
+    /// This claim is done.
+    Claimed(ClaimId),
     /// This forward's event may go.
     Forwarded(EventId),
     /// This payment's outcome is known to the user.
@@ -190,7 +190,7 @@ impl Node {
             node.payments.insert(record.payment_id, record);
         }
         let mut out = Outbox::default();
-        node.publish_funding_again(&mut out);
+        node.publish_again(&mut out);
         node.rebuild_payments();
         node.tell_again(&mut out);
         node.settle(&mut out);
@@ -275,8 +275,8 @@ impl Node {
     fn told(&mut self, id: TellId, out: &mut Outbox) {
         match self.tells.remove(&id) {
             None | Some(TellPurpose::News) => {}
-            Some(TellPurpose::Claimed(hash)) => {
-                if let Some(claim) = self.claims.get_mut(&hash) {
+            Some(TellPurpose::Claimed(id)) => {
+                if let Some(claim) = self.claims.get_mut(&id) {
                     claim.state = ClaimState::Handled;
                 }
             }

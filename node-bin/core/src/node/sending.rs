@@ -428,7 +428,7 @@ impl Node {
             .iter()
             .filter(pending)
             .map(part_amount_msat)
-            .sum();
+            .fold(0, u64::saturating_add);
         if on_its_way >= record.amount_msat {
             return;
         }
@@ -451,7 +451,8 @@ impl Node {
             out.now(effect);
             return;
         }
-        if on_its_way > 0 {
+        // Whatever it carries: a part that may still be claimed keeps the payment from having failed.
+        if record.parts.iter().any(|part| pending(&part)) {
             return;
         }
         record.outcome = Some(PaymentOutcome::Failed {

@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use bitcoin::{Amount, Transaction};
 use lightning::chain::chaininterface::BroadcasterInterface;
+use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
 use lightning::ln::msgs::MessageSendEvent;
+use lightning::ln::types::ChannelId;
 use node_core::effect::{CommandError, Content, Done, Effect, Store, TellId, UserEvent, Write};
 use node_core::engine::Engine;
 use node_core::input::{Command, Input, Surroundings};
+use node_core::keys::Environment;
 use node_core::node::Node as Core;
+use node_core::onchain::bumping::{SecondStage, channel_close, htlc_resolutions};
 
 use super::dice::Dice;
 use super::records::{Records, StoreError};
@@ -22,7 +26,16 @@ use crate::shared::Logger;
 use crate::shared::basis::now_seconds;
 use crate::shared::broadcaster::Broadcaster;
 use crate::shared::host::Host;
+use crate::shared::wallet::NodeWallet;
 use crate::shared::wire;
+
+/// LDK's fee bumping, with the core's signer.
+pub type Bumper = BumpTransactionEventHandlerSync<
+    Arc<Broadcaster>,
+    Arc<WalletSync<Arc<NodeWallet>, Logger>>,
+    Arc<Environment>,
+    Logger,
+>;
 
 /// What the executor works with.
 pub struct Tools {
@@ -32,6 +45,8 @@ pub struct Tools {
     pub broadcaster: Arc<Broadcaster>,
     /// For LDK's router.
     pub logger: Logger,
+    /// Pays with the wallet's coins for what pays no fee of its own.
+    pub bumper: Bumper,
 }
 
 /// The engine and whoever does what it says.
@@ -165,6 +180,15 @@ impl Executor {
                 let transactions: Vec<&Transaction> = transactions.iter().collect();
                 self.tools.broadcaster.broadcast_transactions(&transactions);
             }
+            Effect::BumpCommitment {
+                channel_id,
+                feerate_per_kw,
+            } => self.bump_commitment(channel_id, feerate_per_kw),
+            Effect::BumpHtlcs {
+                channel_id,
+                feerate_per_kw,
+                htlcs,
+            } => self.bump_htlcs(channel_id, feerate_per_kw, &htlcs),
             Effect::Tell { id, event } => self.tell(host, id, &event),
             Effect::Answer { id, result } => {
                 self.answers.insert(id, result);
@@ -217,6 +241,34 @@ impl Executor {
             Effect::Disconnect { peer } => host.peers.disconnect_by_node_id(peer),
             // The engine's own: it never hands it out.
             Effect::DropSends { .. } => {}
+        }
+    }
+
+    /// Publishes the holder's commitment, with a child that pays for both if the holder has an anchor.
+    fn bump_commitment(&self, channel_id: ChannelId, feerate_per_kw: u32) {
+        let core = self.core();
+        let Some(channel) = core.channels.get(&channel_id) else {
+            return;
+        };
+        let environment = &core.environment;
+        let Some(commitment) = channel.transaction_to_publish(environment) else {
+            return;
+        };
+        let parameters = &channel.record.parameters;
+        match channel_close(environment, parameters, commitment.clone(), feerate_per_kw) {
+            Some(event) => self.tools.bumper.handle_event(&event),
+            None => self.tools.broadcaster.broadcast_transactions(&[&commitment]),
+        }
+    }
+
+    fn bump_htlcs(&self, channel_id: ChannelId, feerate_per_kw: u32, htlcs: &[SecondStage]) {
+        let core = self.core();
+        let Some(channel) = core.channels.get(&channel_id) else {
+            return;
+        };
+        let record = &channel.record;
+        for event in htlc_resolutions(&core.environment, record, htlcs, feerate_per_kw) {
+            self.tools.bumper.handle_event(&event);
         }
     }
 

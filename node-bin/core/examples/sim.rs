@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use node_core::sim::campaign::Campaign;
 use node_core::sim::explore::{Options, Report, Scope, explore};
 use node_core::sim::flows::FLOWS;
-use node_core::sim::judge::judge;
+use node_core::sim::judge::judge_alive;
 use node_core::sim::plan::Plan;
 use node_core::sim::setup::{Topology, set_up};
 use node_core::sim::world::{Persistence, Schedule};
@@ -177,7 +177,7 @@ fn replay(text: &str) -> Result<bool, String> {
     for line in world.trace.take().unwrap_or_default() {
         println!("{line}");
     }
-    let verdict = judge(&mut world);
+    let verdict = judge_alive(&mut world);
     for complaint in &verdict.complaints {
         println!("FAIL {complaint}");
     }

@@ -9,7 +9,7 @@ use bitcoin::secp256k1::rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::crash::Image;
 use super::explore::{Report, panic_words};
-use super::judge::{Verdict, judge};
+use super::judge::{Verdict, judge_alive};
 use super::plan::{Fault, Plan};
 use super::setup::SetupError;
 use super::world::{Persistence, Schedule, World};
@@ -75,7 +75,7 @@ impl Campaign {
             let mut world = plan.start()?;
             let result = catch_unwind(AssertUnwindSafe(|| {
                 run(&mut world, &mut plan, &mut dice);
-                judge(&mut world)
+                judge_alive(&mut world)
             }));
             let verdict = result.unwrap_or_else(|panic| Verdict {
                 complaints: vec![panic_words(&*panic)],

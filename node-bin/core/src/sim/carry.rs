@@ -13,6 +13,8 @@ use crate::effect::{Effect, Store, Write};
 use crate::input::Input;
 use crate::onchain::bumping::{SecondStage, feeless_second_stages};
 use crate::message::Message;
+use crate::payment::RouteWish;
+use crate::source::{PathHop, PaymentId};
 
 use super::disk::Landed;
 use super::judge;
@@ -78,8 +80,10 @@ impl World {
                     },
                 );
             }
-            Effect::FindRoute { payment_id, .. } => {
-                let paths = Vec::new();
+            Effect::FindRoute {
+                payment_id, wish, ..
+            } => {
+                let paths = self.ways(&payment_id, &wish);
                 self.input(node, Input::RouteFound { payment_id, paths });
             }
             Effect::Disconnect { peer } => {
@@ -94,6 +98,18 @@ impl World {
             | Effect::AnnouncePolicy { .. }
             | Effect::DropSends { .. } => {}
         }
+    }
+
+    /// What a search for ways comes to.
+    fn ways(&self, payment_id: &PaymentId, wish: &RouteWish) -> Vec<Vec<PathHop>> {
+        let mut payments = self.flow.payments.iter();
+        let payment = payments.find(|payment| payment.payment_id == *payment_id);
+        let avoids = |way: &&Vec<PathHop>| {
+            let mut hops = way.iter();
+            hops.all(|hop| !wish.failed_channels.contains(&hop.short_channel_id))
+        };
+        let way = payment.and_then(|payment| payment.ways.iter().find(avoids));
+        way.into_iter().cloned().collect()
     }
 
     fn persist(&mut self, node: usize, write: &Write) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::Connection;
 
-use super::judge::{Verdict, judge};
+use super::judge::{Verdict, judge, judge_alive};
 use super::plan::{Fault, Plan};
 use super::schedule::Action;
 use super::setup::SetupError;
@@ -16,6 +16,9 @@ use super::world::World;
 
 /// Failures kept with their plans; the rest are counted.
 const FAILURES_KEPT: usize = 50;
+
+/// Of so many cases of a thread, one is paid over all channels afterwards.
+const ALIVE_EVERY: u64 = 16;
 
 /// Where the second and further crashes of a case hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +165,10 @@ impl Worker<'_> {
                 self.report.running += started.elapsed();
             }
             let started = Instant::now();
-            let verdict = judge(&mut world);
+            let verdict = match self.report.cases % ALIVE_EVERY {
+                0 => judge_alive(&mut world),
+                _ => judge(&mut world),
+            };
             self.report.judging += started.elapsed();
             verdict
         }));

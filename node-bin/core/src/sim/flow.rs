@@ -5,7 +5,7 @@ use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::input::Command;
-use crate::source::PaymentId;
+use crate::source::{PathHop, PaymentId};
 
 use super::user::Wish;
 
@@ -48,6 +48,8 @@ pub struct PlannedPayment {
     pub wish: Wish,
     /// How it ends when nothing goes wrong.
     pub end: End,
+    /// What its node's searches for ways come to: the first of these that avoids what failed.
+    pub ways: Vec<Vec<PathHop>>,
 }
 
 /// A step of a phase.
@@ -78,7 +80,9 @@ pub struct Flow {
     pub phases: Vec<Vec<Step>>,
     /// Pairs whose channel ends closed by agreement.
     pub closes: Vec<[usize; 2]>,
-    /// All channels.
+    /// Pairs between which a channel is opened.
+    pub opens: Vec<[usize; 2]>,
+    /// All channels that are open at the start.
     pub opened: Vec<OpenedChannel>,
 }
 

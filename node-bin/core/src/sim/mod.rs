@@ -18,7 +18,9 @@ pub mod names;
 pub mod node;
 pub mod plan;
 pub mod schedule;
+pub mod script;
 pub mod setup;
+mod storm;
 #[cfg(test)]
 mod tests;
 pub mod user;

@@ -44,6 +44,8 @@ pub enum Topology {
     Line,
     /// A-B-D and A-C-D.
     Diamond,
+    /// A and B, connected, without a channel.
+    Strangers,
 }
 
 /// A world that does not come about.
@@ -58,10 +60,18 @@ pub enum SetupError {
 }
 
 impl Topology {
-    /// The pairs.
-    pub fn pairs(self) -> &'static [[usize; 2]] {
+    /// The pairs with channels.
+    pub fn channels(self) -> &'static [[usize; 2]] {
         match self {
-            Topology::Pair => &[[0, 1]],
+            Topology::Strangers => &[],
+            other => other.links(),
+        }
+    }
+
+    /// The pairs that are connected.
+    pub fn links(self) -> &'static [[usize; 2]] {
+        match self {
+            Topology::Pair | Topology::Strangers => &[[0, 1]],
             Topology::Line => &[[0, 1], [1, 2]],
             Topology::Diamond => &[[0, 1], [0, 2], [1, 3], [2, 3]],
         }
@@ -70,7 +80,7 @@ impl Topology {
     /// How many nodes.
     pub fn nodes(self) -> usize {
         match self {
-            Topology::Pair => 2,
+            Topology::Pair | Topology::Strangers => 2,
             Topology::Line => 3,
             Topology::Diamond => 4,
         }
@@ -98,7 +108,7 @@ pub fn set_up(
     let mut world = unopened_world(topology, seed)?;
     world.trace = trace;
     world.run_to_rest();
-    for (index, pair) in topology.pairs().iter().enumerate() {
+    for (index, pair) in topology.channels().iter().enumerate() {
         let command = Command::Open {
             user_channel_id: sha256::Hash::hash(&index.to_be_bytes()).to_byte_array(),
             peer: world.nodes[pair[1]].node_id,
@@ -127,7 +137,7 @@ fn unopened_world(topology: Topology, seed: u64) -> Result<World, SetupError> {
         nodes: nodes.iter().map(|node| (node.node_id, node.name)).collect(),
         channels: BTreeMap::new(),
     };
-    let mut world = World::new(nodes, topology.pairs(), seed);
+    let mut world = World::new(nodes, topology, seed);
     world.names = Arc::new(names);
     Ok(world)
 }
@@ -171,7 +181,7 @@ fn check(world: &World, topology: Topology) -> Result<(), SetupError> {
             }
         }
     }
-    for [one, other] in topology.pairs() {
+    for [one, other] in topology.channels() {
         for (node, peer) in [(*one, *other), (*other, *one)] {
             let name = world.nodes[node].name;
             let [channel_id] = world.channels_between(node, peer)[..] else {
@@ -194,7 +204,7 @@ fn check(world: &World, topology: Topology) -> Result<(), SetupError> {
 
 fn name_channels(world: &mut World, topology: Topology) {
     let mut names = Names::clone(&world.names);
-    for [one, other] in topology.pairs() {
+    for [one, other] in topology.channels() {
         let name = format!("{}-{}", world.nodes[*one].name, world.nodes[*other].name);
         for channel_id in world.channels_between(*one, *other) {
             names.channels.insert(channel_id, name.clone());

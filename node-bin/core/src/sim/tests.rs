@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::campaign::Campaign;
 use super::explore::{Options, Report, Scope, explore};
 use super::flows::FLOWS;
-use super::judge::judge;
+use super::judge::judge_alive;
 use super::plan::Plan;
 use super::schedule::Action;
 use super::world::{Persistence, Schedule};
@@ -50,7 +50,7 @@ fn every_flow_ends_as_planned_when_nothing_goes_wrong() {
             for schedule in [Schedule::Fixed, Schedule::Random] {
                 let plan = Plan::new(name, persistence, schedule, 1);
                 let mut world = plan.replay(false).expect("a world comes about");
-                let verdict = judge(&mut world);
+                let verdict = judge_alive(&mut world);
                 assert_eq!(verdict.complaints, Vec::<String>::new(), "{plan}");
                 let is_storm = name.starts_with("storm");
                 assert!(is_storm || verdict.ended_otherwise == 0, "{plan}");
@@ -135,5 +135,5 @@ fn a_peer_that_has_not_seen_a_closing_transaction_yet_is_not_warned() {
     }
     world.perform(Action::Deliver { link: 0, from: 1 });
     world.run_to_rest();
-    assert_eq!(judge(&mut world).complaints, Vec::<String>::new());
+    assert_eq!(judge_alive(&mut world).complaints, Vec::<String>::new());
 }

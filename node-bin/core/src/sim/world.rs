@@ -16,6 +16,7 @@ use super::flow::Flow;
 use super::link::Link;
 use super::names::Names;
 use super::node::SimNode;
+use super::setup::Topology;
 
 /// When a write is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub enum Resolution {
 pub struct World {
     /// Its nodes.
     pub nodes: Vec<SimNode>,
+    /// Who is there.
+    pub topology: Topology,
     /// Who may be connected with whom.
     pub links: Vec<Link>,
     /// The chain.
@@ -85,11 +88,12 @@ pub struct World {
 }
 
 impl World {
-    /// A world of these nodes and pairs, all links down.
-    pub fn new(nodes: Vec<SimNode>, pairs: &[[usize; 2]], seed: u64) -> Self {
+    /// A world of these nodes, all links down.
+    pub fn new(nodes: Vec<SimNode>, topology: Topology, seed: u64) -> Self {
         World {
             nodes,
-            links: pairs.iter().copied().map(Link::new).collect(),
+            topology,
+            links: topology.links().iter().copied().map(Link::new).collect(),
             chain: Chain::default(),
             flow: Arc::default(),
             phase: 0,

@@ -2,7 +2,9 @@
 //! every crash image. The others judge a world that has come to rest. They read records and what users
 //! heard, and ask the core nothing.
 
+pub mod alive;
 pub mod durable;
+pub mod opening;
 pub mod payments;
 pub mod quiet;
 pub mod rest;
@@ -23,12 +25,22 @@ pub struct Verdict {
     pub ended_otherwise: usize,
 }
 
+/// Judges a world at rest, and then sees whether payments go over all its channels.
+pub fn judge_alive(world: &mut World) -> Verdict {
+    let mut verdict = judge(world);
+    if verdict.complaints.is_empty() {
+        verdict.complaints = alive::complaints(world);
+    }
+    verdict
+}
+
 /// Judges a world at rest. Restarts all its nodes to see that nothing comes of it.
 pub fn judge(world: &mut World) -> Verdict {
     let mut complaints = std::mem::take(&mut world.complaints);
     complaints.extend(rest::complaints(world));
     let (of_payments, ended_otherwise) = payments::complaints(world);
     complaints.extend(of_payments);
+    complaints.extend(opening::complaints(world));
     if complaints.is_empty() {
         complaints.extend(restart::complaints(world));
     }

@@ -62,10 +62,15 @@ fn is_harmless(effect: &Effect) -> bool {
                 | Message::ChannelUpdate(_)
                 | Message::AnnouncementSignatures(_)
         ),
-        Effect::Tell { event, .. } => matches!(event, UserEvent::ChannelReady { .. }),
-        Effect::Trim { .. } | Effect::AnnounceChannel { .. } | Effect::AnnouncePolicy { .. } => {
-            true
-        }
+        Effect::Tell { event, .. } => matches!(
+            event,
+            UserEvent::ChannelReady { .. } | UserEvent::ChannelClosed { .. }
+        ),
+        // Whatever was published before.
+        Effect::Broadcast { .. }
+        | Effect::Trim { .. }
+        | Effect::AnnounceChannel { .. }
+        | Effect::AnnouncePolicy { .. } => true,
         _ => false,
     }
 }

@@ -12,6 +12,12 @@ use crate::spec::Change;
 
 /// Judges a message that a node sends now.
 pub fn sent(world: &mut World, node: usize, message: &Message) {
+    // An opener that died too early has forgotten the channel, and says so.
+    let is_forgotten = matches!(message, Message::Error(error)
+        if !world.nodes[node].disk.durable().channels.contains_key(&error.channel_id));
+    if is_forgotten && !world.flow.opens.is_empty() {
+        return;
+    }
     if let Some(problem) = premature(&world.nodes[node], message) {
         let name = world.nodes[node].name;
         let words = world.names.message(message);

@@ -153,14 +153,20 @@ impl Node {
         message: &Message,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
-        if let (Message::ChannelReestablish(_), Some(channel)) =
-            (message, self.channels.get(&channel_id))
-        {
-            let data = "the channel is closed".into();
-            let error = Message::Error(msgs::ErrorMessage { channel_id, data });
-            out.send_now(channel.peer(), error);
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return Ok(());
+        };
+        match message {
+            Message::ChannelReestablish(_) => {
+                let data = "the channel is closed".into();
+                let error = Message::Error(msgs::ErrorMessage { channel_id, data });
+                out.send_now(channel.peer(), error);
+                Ok(())
+            }
+            // It cannot be answered any more, but its preimage is worth money upstream.
+            Message::UpdateFulfillHtlc(m) => channel.receive_fulfill(m, out),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Both sides know where they stand: what waited goes on.

@@ -141,7 +141,12 @@ pub(crate) enum TellPurpose {
     /// This forward's event may go.
     Forwarded(EventId),
     /// This payment's outcome is known to the user.
-    Outcome(PaymentId),
+    Outcome {
+        /// Which.
+        payment_id: PaymentId,
+        /// It was told as sent; else as failed.
+        sent: bool,
+    },
     /// This channel's end is known to the user.
     Closed(ChannelId),
 }
@@ -283,7 +288,9 @@ impl Node {
             Some(TellPurpose::Forwarded(event)) => {
                 self.forwarded.insert(event, true);
             }
-            Some(TellPurpose::Outcome(payment_id)) => self.outcome_handled(payment_id, out),
+            Some(TellPurpose::Outcome { payment_id, sent }) => {
+                self.outcome_handled(payment_id, sent, out);
+            }
             Some(TellPurpose::Closed(channel_id)) => {
                 if let Some(channel) = self.channels.get_mut(&channel_id) {
                     channel.volatile.closure_told = true;

@@ -101,15 +101,14 @@ impl Node {
     /// in a mempool that forgot it. Publishing it again is harmless.
     pub(super) fn publish_again(&self, out: &mut Outbox) {
         for channel in self.channels.values() {
-            let transaction = match &channel.record.closure {
-                None => channel.record.funding.transaction.clone(),
-                Some(Closure::Cooperative { transaction }) => Some(transaction.clone()),
-                Some(Closure::Forced { .. }) => channel.transaction_to_publish(&self.environment),
-            };
-            if let Some(transaction) = transaction {
+            // What a closed channel has to publish is published with its claims.
+            if let (Some(transaction), None) = (
+                &channel.record.funding.transaction,
+                &channel.record.closure,
+            ) {
                 out.now(Effect::Broadcast {
                     channel_id: channel.id(),
-                    transactions: vec![transaction],
+                    transactions: vec![transaction.clone()],
                 });
             }
         }

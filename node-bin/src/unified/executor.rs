@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bitcoin::{Amount, Transaction};
+use bitcoin::{Amount, ScriptBuf, Transaction};
 use lightning::chain::chaininterface::BroadcasterInterface;
 use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
-use lightning::ln::msgs::MessageSendEvent;
+use lightning::ln::msgs::{ChannelAnnouncement, ChannelUpdate, MessageSendEvent};
 use lightning::ln::types::ChannelId;
 use node_core::effect::{CommandError, Content, Done, Effect, Store, TellId, UserEvent, Write};
 use node_core::engine::Engine;
@@ -96,6 +96,16 @@ pub fn surroundings(dice: &mut Dice) -> Surroundings {
         entropy: dice.throw(),
         now_s: now_seconds(),
     }
+}
+
+/// Into the node's own graph, and to every peer.
+fn announce(host: &Host, msg: ChannelAnnouncement, update: ChannelUpdate) {
+    host.send(wire::describe(
+        MessageSendEvent::BroadcastChannelAnnouncement {
+            msg,
+            update_msg: Some(update),
+        },
+    ));
 }
 
 impl Executor {
@@ -198,12 +208,7 @@ impl Executor {
                 script,
                 amount_sat,
             } => {
-                let height = self.core().best_block.height;
-                let amount = Amount::from_sat(amount_sat);
-                let transaction = host
-                    .wallet
-                    .pay_to(script, amount, host.fees.get(), height)
-                    .map_err(|error| error.to_string());
+                let transaction = self.fund(host, script, amount_sat);
                 self.engine.input(Input::Funded {
                     temporary_channel_id,
                     transaction,
@@ -228,12 +233,7 @@ impl Executor {
             Effect::AnnounceChannel {
                 announcement,
                 update,
-            } => host.send(wire::describe(
-                MessageSendEvent::BroadcastChannelAnnouncement {
-                    msg: *announcement,
-                    update_msg: Some(*update),
-                },
-            )),
+            } => announce(host, *announcement, *update),
             Effect::AnnouncePolicy { update } => {
                 let event = MessageSendEvent::BroadcastChannelUpdate { msg: *update };
                 host.send(wire::describe(event));
@@ -272,6 +272,15 @@ impl Executor {
         }
     }
 
+    /// A transaction that pays for a channel, or why there is none.
+    fn fund(&self, host: &Host, script: ScriptBuf, amount_sat: u64) -> Result<Transaction, String> {
+        let height = self.core().best_block.height;
+        let amount = Amount::from_sat(amount_sat);
+        host.wallet
+            .pay_to(script, amount, host.fees.get(), height)
+            .map_err(|error| error.to_string())
+    }
+
     fn persist(&mut self, host: &Host, write: Write) {
         if let Content::Snapshot(record) = &write.content {
             let parameters = &record.parameters;
@@ -300,9 +309,6 @@ impl Executor {
         told.give(|| {
             if let Some(command) = events::reaction(&host.names, event) {
                 self.enter(command);
-            }
-            if let Some(payment_id) = events::decides(event) {
-                host.names.decide(&payment_id);
             }
             self.engine.input(Input::Told { id });
         });

@@ -49,6 +49,7 @@ impl World {
                 }
             }
             Effect::Tell { id, event } => {
+                judge::telling::told(self, node, &event);
                 let life = self.nodes[node].life;
                 self.nodes[node].user.hear(life, id, event);
             }

@@ -103,6 +103,7 @@ impl Fault {
 impl World {
     /// A fault happens now.
     pub fn suffer(&mut self, fault: &Fault) {
+        self.faults += 1;
         match fault {
             Fault::Crash { node, image, .. } => self.crash(*node, image),
             Fault::Cut { pair, .. } => {

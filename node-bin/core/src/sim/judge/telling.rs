@@ -1,23 +1,46 @@
 //! What a user is told is so for good: it rests on what is durable, and nothing under way can undo it.
 
+use lightning::ln::types::ChannelId;
+
 use crate::effect::UserEvent;
 use crate::event::MonitorEvent;
 use crate::payment::PaymentOutcome;
 use crate::sim::disk::Durable;
+use crate::sim::node::SimNode;
 use crate::sim::world::World;
 use crate::source::{HtlcSource, PaymentId};
 
+use super::durable::has_preimage_or_is_gone;
+
 /// Judges what a node tells its user now.
 pub fn told(world: &mut World, node: usize, event: &UserEvent) {
-    if let Some(problem) = premature(world.nodes[node].disk.durable(), event) {
+    let early = early_claims(&world.nodes[node]);
+    if let Some(problem) = premature(world.nodes[node].disk.durable(), &early, event) {
         let name = world.nodes[node].name;
         let words = world.names.event(event);
         world.complain(format!("{name} tells {words}: {problem}"));
     }
 }
 
-/// What speaks against telling this. `None`: nothing.
-pub fn premature(durable: &Durable, event: &UserEvent) -> Option<String> {
+/// All unacknowledged claims that a living node knows of, durable or not: a claim may go upstream before it is
+/// durable downstream.
+fn early_claims(node: &SimNode) -> Vec<(ChannelId, MonitorEvent)> {
+    let channels = node.engine.iter().flat_map(|engine| &engine.node.channels);
+    let events = channels.flat_map(|(channel_id, channel)| {
+        let events = channel.record.events.iter();
+        events.map(|pending| (*channel_id, pending.event.clone()))
+    });
+    events
+        .filter(|(_, event)| matches!(event, MonitorEvent::ForwardedHtlcClaimed { .. }))
+        .collect()
+}
+
+/// What speaks against telling this, with these claims under way. `None`: nothing.
+pub fn premature(
+    durable: &Durable,
+    claims_under_way: &[(ChannelId, MonitorEvent)],
+    event: &UserEvent,
+) -> Option<String> {
     match event {
         UserEvent::PaymentFailed { payment_id, .. } => {
             let is_live = durable.channels.values().any(|record| {
@@ -43,8 +66,37 @@ pub fn premature(durable: &Durable, event: &UserEvent) -> Option<String> {
             });
             (!all_claimed).then(|| "a part of it is not durably claimed".to_owned())
         }
+        UserEvent::PaymentForwarded {
+            inbound,
+            outbound,
+            fee_msat,
+            ..
+        } => {
+            let is_covered = claims_under_way.iter().any(|(channel_id, event)| {
+                channel_id == outbound && covers(durable, event, *inbound, *fee_msat)
+            });
+            (!is_covered).then(|| "it is not durably claimed upstream".to_owned())
+        }
         _ => None,
     }
+}
+
+/// Whether this is a claim that earns this fee and is durable upstream.
+fn covers(durable: &Durable, event: &MonitorEvent, inbound: ChannelId, fee_msat: u64) -> bool {
+    let MonitorEvent::ForwardedHtlcClaimed {
+        source,
+        amount_msat,
+        ..
+    } = event
+    else {
+        return false;
+    };
+    let parts = source.parts();
+    let received_msat: u64 = parts.iter().map(|part| part.amount_msat).sum();
+    received_msat == amount_msat + fee_msat
+        && parts
+            .iter()
+            .all(|part| part.id.channel_id == inbound && has_preimage_or_is_gone(durable, part.id))
 }
 
 /// The sources of all unacknowledged claims.

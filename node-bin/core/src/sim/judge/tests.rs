@@ -401,7 +401,8 @@ fn an_end_that_is_told_too_early_is_found() {
     let world = world_when("mpp", |w| !record(w, A, B).outbound.is_empty());
     let payment = &world.flow.payments[0];
     let too_early = |node: usize, event: UserEvent| {
-        super::telling::premature(world.nodes[node].disk.durable(), &event).unwrap_or_default()
+        let durable = world.nodes[node].disk.durable();
+        super::telling::premature(durable, &[], &event).unwrap_or_default()
     };
     let (payment_id, payment_hash) = (payment.payment_id, payment.payment_hash);
     let failed = UserEvent::PaymentFailed {
@@ -417,12 +418,25 @@ fn an_end_that_is_told_too_early_is_found() {
         fee_paid_msat: None,
     };
     assert_eq!(too_early(A, sent), "its preimage is not durable");
+    let world = world_when("forward", |w| has_event(w, B, C, EventKind::Claimed));
+    let events = world.nodes[B].disk.durable().events();
+    let claims_of_b: Vec<_> = events.map(|(id, event)| (id, event.clone())).collect();
+    let forwarded = UserEvent::PaymentForwarded {
+        inbound: channel(&world, A, B),
+        outbound: channel(&world, B, C),
+        fee_msat: 3_000,
+        from_onchain: false,
+    };
+    let problem =
+        super::telling::premature(world.nodes[B].disk.durable(), &claims_of_b, &forwarded);
+    let problem = problem.unwrap_or_default();
+    assert_eq!(problem, "it is not durably claimed upstream");
     let world = world_when("mpp", |w| !record(w, 3, B).inbound.is_empty());
     let claimed = UserEvent::PaymentClaimed {
         payment_hash,
         amount_msat: payment.amount_msat,
     };
-    let problem = super::telling::premature(world.nodes[3].disk.durable(), &claimed);
+    let problem = super::telling::premature(world.nodes[3].disk.durable(), &[], &claimed);
     assert_eq!(
         problem.unwrap_or_default(),
         "a part of it is not durably claimed"

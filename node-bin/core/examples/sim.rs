@@ -18,7 +18,7 @@ use node_core::sim::plan::Plan;
 use node_core::sim::setup::{Topology, set_up};
 use node_core::sim::world::{Persistence, Schedule};
 
-const USAGE: &str = "sim FLOW|all [--depth N] [--threads N] [--seconds N] [--seed N] [--async] [--random-order] [--everyone] [--cuts] [--lost-acks] [--show N]
+const USAGE: &str = "sim FLOW|all [--depth N] [--threads N] [--seconds N] [--seed N] [--async] [--random-order] [--everyone] [--cuts] [--lost-acks] [--lost-payments] [--show N]
 sim random [FLOW...] [--cases N] [--seed N] [--seconds N] [--threads N] [--show N]
 sim replay PLAN
 sim setup pair|line|diamond";
@@ -66,6 +66,7 @@ impl Arguments {
                 scope: Scope::Restarted,
                 cuts: false,
                 lost_acks: false,
+                lost_payments: false,
                 threads: 1,
                 time_limit: None,
             },
@@ -94,6 +95,7 @@ impl Arguments {
                 "--random-order" => arguments.schedule = Schedule::Random,
                 "--everyone" => arguments.options.scope = Scope::Everyone,
                 "--cuts" => arguments.options.cuts = true,
+                "--lost-payments" => arguments.options.lost_payments = true,
                 "--lost-acks" => arguments.options.lost_acks = true,
                 "all" => arguments
                     .flows

@@ -3,6 +3,7 @@
 
 use crate::channel::{Channel, Outbox};
 use crate::effect::{Effect, UserEvent};
+use crate::event::{EventKey, EventKind};
 use crate::payment::{PartState, PaymentPart, PaymentRecord};
 use crate::record::Closure;
 use crate::source::HtlcSource;
@@ -34,7 +35,15 @@ impl Node {
     pub(super) fn rebuild_payments(&mut self) {
         let mut found: Vec<(HtlcSource, u64, lightning::types::payment::PaymentHash)> = Vec::new();
         for channel in self.channels.values() {
-            for htlc in channel.record.outbound.values() {
+            for (htlc_id, htlc) in &channel.record.outbound {
+                // A claim that is acknowledged was handled by the user; only the removal is under way.
+                let claimed = EventKey {
+                    kind: EventKind::Claimed,
+                    htlc_id: *htlc_id,
+                };
+                if htlc.preimage.is_some() && !channel.record.has_event(claimed) {
+                    continue;
+                }
                 found.push((
                     htlc.source.clone(),
                     htlc.add.amount_msat,

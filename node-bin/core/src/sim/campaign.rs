@@ -116,6 +116,7 @@ fn fault(world: &World, dice: &mut StdRng) -> Fault {
             .collect(),
         messages_arrive: dice.gen_bool(0.5),
         acks_lost: dice.gen_bool(0.1),
+        payments_lost: dice.gen_bool(0.05),
     };
     Fault::Crash { node, at, image }
 }

@@ -55,6 +55,7 @@ impl World {
                 channel_id, htlcs, ..
             } => self.publish_second_stages(node, channel_id, &htlcs),
             Effect::Tell { id, event } => {
+                judge::telling::told(self, node, &event);
                 let life = self.nodes[node].life;
                 self.nodes[node].user.hear(life, id, event);
             }

@@ -19,6 +19,8 @@ pub struct Image {
     pub messages_arrive: bool,
     /// The acknowledgements at the end of every log are lost.
     pub acks_lost: bool,
+    /// The records of own payments are lost: HTLCs have to be resolved all the same.
+    pub payments_lost: bool,
 }
 
 /// Images of one crash point above which only some are looked at.
@@ -76,6 +78,10 @@ impl World {
             && let Err(error) = dead.disk.lose_last_acks()
         {
             self.complain(format!("the log cannot be cut: {error}"));
+        }
+        if image.payments_lost {
+            self.nodes[node].disk.lose_payments();
+            self.nodes[node].has_lost_payments = true;
         }
         for link in 0..self.links.len() {
             if self.links[link].touches(node) && self.links[link].is_up {

@@ -154,6 +154,13 @@ impl Disk {
         Ok(lost)
     }
 
+    /// All records of payments are gone.
+    pub fn lose_payments(&mut self) {
+        self.files
+            .retain(|store, _| !matches!(store, Store::Payment(_)));
+        self.durable.payments.clear();
+    }
+
     /// Removes log entries.
     pub fn trim(&mut self, channel_id: ChannelId, from: u64, to: u64) {
         if let Some(files) = self.files.get_mut(&Store::Monitor(channel_id)) {

@@ -40,6 +40,8 @@ pub struct Options {
     pub cuts: bool,
     /// Images too that have lost the acknowledgements at the end of each log.
     pub lost_acks: bool,
+    /// Images too that have lost the records of own payments.
+    pub lost_payments: bool,
     /// Threads.
     pub threads: usize,
     /// No case is begun after that long.
@@ -241,6 +243,11 @@ impl Worker<'_> {
         if self.options.lost_acks {
             let mut lost = images[0].clone();
             lost.acks_lost = true;
+            images.push(lost);
+        }
+        if self.options.lost_payments {
+            let mut lost = images[0].clone();
+            lost.payments_lost = true;
             images.push(lost);
         }
         for image in images {

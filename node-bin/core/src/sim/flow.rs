@@ -4,10 +4,12 @@
 use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
+use crate::effect::UserEvent;
 use crate::input::Command;
 use crate::source::{PathHop, PaymentId};
 
 use super::user::Wish;
+use super::world::World;
 
 /// How a payment ends when nothing goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,22 @@ impl Flow {
 }
 
 impl PlannedPayment {
+    /// Whether it went through, as far as users were told: by the payer, or, if the payer lost its
+    /// records, by the payee.
+    pub fn was_sent(&self, world: &World) -> bool {
+        let payer = &world.nodes[self.payer];
+        let is_sent = payer.user.handled().any(|event| {
+            matches!(event, UserEvent::PaymentSent { payment_id, .. }
+                if *payment_id == self.payment_id)
+        });
+        let payee = &world.nodes[self.payee];
+        let is_claimed = payee.user.handled().any(|event| {
+            matches!(event, UserEvent::PaymentClaimed { payment_hash, .. }
+                if *payment_hash == self.payment_hash)
+        });
+        is_sent || (payer.has_lost_payments && is_claimed)
+    }
+
     /// What the payer gives for fees, in millisatoshis.
     pub fn fee_msat(&self) -> u64 {
         let first: u64 = self

@@ -47,7 +47,7 @@ pub struct Plan {
 /// A plan that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a plan is `FLOW sync|async fixed|random seed=N [crash=NODE@N[:keep=N.N][:arrive][:acks]] [cut=NODE-NODE@N]`: {0} is not understood"
+    "a plan is `FLOW sync|async fixed|random seed=N [crash=NODE@N[:keep=N.N][:arrive][:acks][:payments]] [cut=NODE-NODE@N]`: {0} is not understood"
 )]
 pub struct PlanError(String);
 
@@ -103,6 +103,7 @@ impl Fault {
 impl World {
     /// A fault happens now.
     pub fn suffer(&mut self, fault: &Fault) {
+        self.faults += 1;
         match fault {
             Fault::Crash { node, image, .. } => self.crash(*node, image),
             Fault::Cut { pair, .. } => {
@@ -131,6 +132,9 @@ impl fmt::Display for Fault {
                 }
                 if image.acks_lost {
                     write!(f, ":acks")?;
+                }
+                if image.payments_lost {
+                    write!(f, ":payments")?;
                 }
                 Ok(())
             }
@@ -197,6 +201,7 @@ fn crash(words: &str) -> Option<Fault> {
         match (word, word.split_once('=')) {
             ("arrive", _) => image.messages_arrive = true,
             ("acks", _) => image.acks_lost = true,
+            ("payments", _) => image.payments_lost = true,
             (_, Some(("keep", numbers))) => {
                 let kept: Result<_, _> = numbers.split('.').map(str::parse).collect();
                 image.kept = kept.ok()?;
@@ -241,6 +246,7 @@ mod tests {
                     kept: vec![0, 2],
                     messages_arrive: true,
                     acks_lost: true,
+                    payments_lost: true,
                 },
             })
             .and(Fault::Cut {
@@ -252,8 +258,7 @@ mod tests {
                 at: 131,
                 image: Image::default(),
             });
-        let text =
-            "mpp async random seed=7 crash=D@120:keep=0.2:arrive:acks cut=A-B@130 crash=A@131";
+        let text = "mpp async random seed=7 crash=D@120:keep=0.2:arrive:acks:payments cut=A-B@130 crash=A@131";
         assert_eq!(plan.to_string(), text);
         assert_eq!(text.parse(), Ok(plan));
         assert!("mpp crash=1@2".parse::<Plan>().is_err());

@@ -163,6 +163,7 @@ fn node(name: char, seed: u64) -> Result<SimNode, SetupError> {
         pending: None,
         disk: Disk::default(),
         user: User::default(),
+        has_lost_payments: false,
         life: 0,
         seen_height: Chain::base().height,
         settled_height: Chain::base().height,

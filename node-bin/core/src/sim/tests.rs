@@ -33,6 +33,7 @@ fn explore_cleanly(flows: &[&str], persistence: Persistence, depth: usize) {
         scope: Scope::Restarted,
         cuts: true,
         lost_acks: true,
+        lost_payments: true,
         threads: 2,
         time_limit: Some(TIME_LIMIT / flows.len() as u32),
     };

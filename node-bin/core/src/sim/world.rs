@@ -73,6 +73,8 @@ pub struct World {
     pub ticks: u32,
     /// After a crash, until nothing is left to happen by itself.
     pub recovering: bool,
+    /// Crashes and cuts so far.
+    pub faults: u32,
     /// A node cannot live again: nothing more happens.
     pub given_up: bool,
     /// What oracles found while it ran.
@@ -103,6 +105,7 @@ impl World {
             actions: 0,
             ticks: 0,
             recovering: false,
+            faults: 0,
             given_up: false,
             complaints: Vec::new(),
             resolutions: BTreeMap::new(),

@@ -250,7 +250,8 @@ fn signed_removals(record: &ChannelRecord) -> impl Iterator<Item = (u64, Resolut
     })
 }
 
-fn has_preimage_or_is_gone(durable: &Durable, id: InboundHtlcId) -> bool {
+/// Its preimage is on its own record, or it is history.
+pub(super) fn has_preimage_or_is_gone(durable: &Durable, id: InboundHtlcId) -> bool {
     let Some(record) = durable.channels.get(&id.channel_id) else {
         return true;
     };

@@ -10,6 +10,7 @@ pub mod quiet;
 pub mod rest;
 pub mod restart;
 pub mod sending;
+pub mod telling;
 #[cfg(test)]
 mod tests;
 

@@ -21,7 +21,7 @@ pub fn complaints(world: &World) -> Vec<String> {
         if near.len() > 1 {
             found.push(format!("{title} was opened {} times", near.len()));
         }
-        if near.is_empty() && world.nodes.iter().all(|node| node.life == 0) {
+        if near.is_empty() && world.faults == 0 {
             found.push(format!("{title} was never opened"));
         }
         for record in &near {

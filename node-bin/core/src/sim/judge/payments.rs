@@ -26,10 +26,9 @@ pub fn complaints(world: &World) -> (Vec<String>, usize) {
         let title = format!("payment {}", short(&payment.payment_id));
         let ends = ends(world, payment);
         of_payment(world, payment, &ends, &title, &mut found);
-        let end = if ends.sent > 0 {
-            End::Sent
-        } else {
-            End::Failed
+        let end = match payment.was_sent(world) {
+            true => End::Sent,
+            false => End::Failed,
         };
         if (end, payment.end) == (End::Sent, End::Failed) {
             found.push(format!(
@@ -51,11 +50,13 @@ fn of_payment(
     if ends.sent > 0 && ends.failed > 0 {
         found.push(format!("{title} was told as sent and as failed"));
     }
-    if ends.sent == 0 && ends.failed == 0 && !was_refused(&world.nodes[payment.payer].user, payment)
-    {
+    let payer = &world.nodes[payment.payer];
+    let may_be_silent = payer.has_lost_payments || was_refused(&payer.user, payment);
+    if ends.sent == 0 && ends.failed == 0 && !may_be_silent {
         found.push(format!("{title}: its payer never heard of its end"));
     }
-    if (ends.sent > 0) != (ends.claimed > 0) {
+    let is_forgotten = payer.has_lost_payments && ends.sent + ends.failed == 0;
+    if (ends.sent > 0) != (ends.claimed > 0) && !is_forgotten {
         found.push(format!(
             "{title}: told as sent {} times, as claimed {} times",
             ends.sent, ends.claimed

@@ -2,7 +2,6 @@
 //! what the payments that went through make of it, to the millisatoshi.
 
 use crate::channel::{Channel, Connection};
-use crate::effect::UserEvent;
 use crate::record::{ChannelRecord, Closure};
 use crate::sim::flow::OpenedChannel;
 use crate::sim::node::SimNode;
@@ -178,11 +177,7 @@ pub fn mirrored(spec: &CommitmentSpec) -> CommitmentSpec {
 fn owned(world: &World, opened: &OpenedChannel) -> [u64; 2] {
     let mut balances_msat = opened.balances_msat;
     for payment in &world.flow.payments {
-        let payer = &world.nodes[payment.payer].user;
-        let sent = payer.handled().any(|event| {
-            matches!(event, UserEvent::PaymentSent { payment_id, .. }
-                if *payment_id == payment.payment_id)
-        });
+        let sent = payment.was_sent(world);
         let hops = payment.parts.iter().filter(|_| sent).flat_map(|part| {
             let pairs = part.nodes.iter().zip(part.nodes.iter().skip(1));
             pairs.zip(&part.amounts_msat)

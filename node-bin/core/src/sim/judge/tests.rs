@@ -397,6 +397,53 @@ fn ends_of_payments_that_do_not_fit_are_found() {
 }
 
 #[test]
+fn an_end_that_is_told_too_early_is_found() {
+    let world = world_when("mpp", |w| !record(w, A, B).outbound.is_empty());
+    let payment = &world.flow.payments[0];
+    let too_early = |node: usize, event: UserEvent| {
+        let durable = world.nodes[node].disk.durable();
+        super::telling::premature(durable, &[], &event).unwrap_or_default()
+    };
+    let (payment_id, payment_hash) = (payment.payment_id, payment.payment_hash);
+    let failed = UserEvent::PaymentFailed {
+        payment_id,
+        payment_hash,
+        reason: String::new(),
+    };
+    assert_eq!(too_early(A, failed), "a part of it may still be claimed");
+    let sent = UserEvent::PaymentSent {
+        payment_id,
+        payment_hash,
+        preimage: payment.preimage,
+        fee_paid_msat: None,
+    };
+    assert_eq!(too_early(A, sent), "its preimage is not durable");
+    let world = world_when("forward", |w| has_event(w, B, C, EventKind::Claimed));
+    let events = world.nodes[B].disk.durable().events();
+    let claims_of_b: Vec<_> = events.map(|(id, event)| (id, event.clone())).collect();
+    let forwarded = UserEvent::PaymentForwarded {
+        inbound: channel(&world, A, B),
+        outbound: channel(&world, B, C),
+        fee_msat: 3_000,
+        from_onchain: false,
+    };
+    let problem =
+        super::telling::premature(world.nodes[B].disk.durable(), &claims_of_b, &forwarded);
+    let problem = problem.unwrap_or_default();
+    assert_eq!(problem, "it is not durably claimed upstream");
+    let world = world_when("mpp", |w| !record(w, 3, B).inbound.is_empty());
+    let claimed = UserEvent::PaymentClaimed {
+        payment_hash,
+        amount_msat: payment.amount_msat,
+    };
+    let problem = super::telling::premature(world.nodes[3].disk.durable(), &[], &claimed);
+    assert_eq!(
+        problem.unwrap_or_default(),
+        "a part of it is not durably claimed"
+    );
+}
+
+#[test]
 fn a_restart_that_does_something_is_found() {
     let mut world = world_when("forward", |w| !record(w, B, C).outbound.is_empty());
     let found = restart::complaints(&mut world).join("; ");

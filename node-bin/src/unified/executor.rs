@@ -257,7 +257,10 @@ impl Executor {
         let parameters = &channel.record.parameters;
         match channel_close(environment, parameters, commitment.clone(), feerate_per_kw) {
             Some(event) => self.tools.bumper.handle_event(&event),
-            None => self.tools.broadcaster.broadcast_transactions(&[&commitment]),
+            None => self
+                .tools
+                .broadcaster
+                .broadcast_transactions(&[&commitment]),
         }
     }
 

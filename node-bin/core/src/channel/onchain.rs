@@ -120,8 +120,13 @@ impl Channel {
     ) -> Result<(), ChannelError> {
         let funding = self.record.parameters.funding.into_bitcoin_outpoint();
         for placed in transactions {
-            let spends =
-                |outpoint: &OutPoint| placed.transaction.input.iter().any(|i| i.previous_output == *outpoint);
+            let spends = |outpoint: &OutPoint| {
+                placed
+                    .transaction
+                    .input
+                    .iter()
+                    .any(|i| i.previous_output == *outpoint)
+            };
             if spends(&funding) {
                 self.funding_spent(environment, &placed.transaction, height, out)?;
                 continue;
@@ -129,7 +134,10 @@ impl Channel {
             let Some(position) = self.position(environment) else {
                 continue;
             };
-            let concerns = position.outputs.iter().any(|output| spends(&output.outpoint));
+            let concerns = position
+                .outputs
+                .iter()
+                .any(|output| spends(&output.outpoint));
             let txid = placed.transaction.compute_txid();
             let mut known = self.record.onchain.spends.iter();
             if concerns && !known.any(|seen| seen.transaction.compute_txid() == txid) {
@@ -144,7 +152,11 @@ impl Channel {
     }
 
     /// Forgets what blocks above this height said.
-    pub(crate) fn unwatch_blocks(&mut self, height: u32, out: &mut Outbox) -> Result<(), ChannelError> {
+    pub(crate) fn unwatch_blocks(
+        &mut self,
+        height: u32,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
         let onchain = &self.record.onchain;
         let mut seen = onchain.funding_spend.iter().chain(&onchain.spends);
         if seen.any(|seen| seen.height > height) {
@@ -203,7 +215,12 @@ impl Channel {
                     (Some(preimage), is_final(at, tip))
                 }
                 Some(Some((_, at))) => (None, is_final(at, tip)),
-                None => self.decided_without_output(position, htlc.add.payment_hash, htlc.add.cltv_expiry, tip),
+                None => self.decided_without_output(
+                    position,
+                    htlc.add.payment_hash,
+                    htlc.add.cltv_expiry,
+                    tip,
+                ),
             };
             if let (Some(preimage), None) = (found, htlc.preimage) {
                 steps.push(UpdateStep::OutboundClaimed { htlc_id, preimage });
@@ -234,12 +251,19 @@ impl Channel {
         if !matches!(position.spend, FundingSpend::Unknown { .. }) {
             return (None, is_final(position.confirmed, tip));
         }
-        let inputs = self.record.onchain.spends.iter().flat_map(|seen| &seen.transaction.input);
+        let inputs = self
+            .record
+            .onchain
+            .spends
+            .iter()
+            .flat_map(|seen| &seen.transaction.input);
         let preimage = inputs
             .flat_map(|input| input.witness.iter())
             .filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .map(PaymentPreimage)
-            .find(|preimage| lightning::types::payment::PaymentHash::from(*preimage) == payment_hash);
+            .find(|preimage| {
+                lightning::types::payment::PaymentHash::from(*preimage) == payment_hash
+            });
         let is_over = is_final(position.confirmed, tip) && is_final(cltv_expiry, tip);
         (preimage, is_over)
     }
@@ -351,12 +375,9 @@ impl Channel {
             None => false,
         };
         let matters = |output: &&OnchainOutput| match output.kind {
-            OnchainKind::SecondStage => second_stage_claim(
-                &position.spend,
-                output.outpoint,
-                output.amount_sat,
-            )
-            .is_some(),
+            OnchainKind::SecondStage => {
+                second_stage_claim(&position.spend, output.outpoint, output.amount_sat).is_some()
+            }
             OnchainKind::Commitment(kind) => !matches!(
                 kind,
                 OutputKind::CounterpartyBalance
@@ -370,8 +391,13 @@ impl Channel {
 
     /// Whether the holder's commitment is to be published, and is not in a block yet.
     pub(crate) fn is_to_publish(&self) -> bool {
-        matches!(self.record.closure, Some(Closure::Forced { broadcast: true, .. }))
-            && self.record.onchain.funding_spend.is_none()
+        matches!(
+            self.record.closure,
+            Some(Closure::Forced {
+                broadcast: true,
+                ..
+            })
+        ) && self.record.onchain.funding_spend.is_none()
     }
 }
 
@@ -389,7 +415,10 @@ fn note_spends(outputs: &mut Vec<OnchainOutput>, transaction: &Transaction, heig
         output.spent = Some((path, height));
         let is_second_stage = matches!(
             path,
-            SpendPath::Preimage { second_stage: true, .. } | SpendPath::Timeout { second_stage: true }
+            SpendPath::Preimage {
+                second_stage: true,
+                ..
+            } | SpendPath::Timeout { second_stage: true }
         );
         if let (true, Some((outpoint, amount_sat))) =
             (is_second_stage, second_stage_output(transaction, index))

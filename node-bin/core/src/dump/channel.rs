@@ -8,7 +8,7 @@ use super::{
 };
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, Closure, CounterpartyCommitment, FundingState,
-    InboundHtlc, OutboundHtlc, Resolution, SeenTransaction, RevokedHtlcRecord,
+    InboundHtlc, OutboundHtlc, Resolution, RevokedHtlcRecord, SeenTransaction,
 };
 
 /// A channel's record.

@@ -24,7 +24,9 @@ impl Node {
         self.best_block = block;
         let ids: Vec<_> = self.channels.keys().copied().collect();
         for channel_id in ids {
-            if let Err(error) = self.connect_to_channel(channel_id, block, is_tip, transactions, out) {
+            if let Err(error) =
+                self.connect_to_channel(channel_id, block, is_tip, transactions, out)
+            {
                 self.handle_channel_error(channel_id, error, out);
             }
         }

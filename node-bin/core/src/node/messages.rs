@@ -20,7 +20,10 @@ impl Node {
         }
         for channel in self.channels.values_mut() {
             let is_forced = matches!(channel.record.closure, Some(Closure::Forced { .. }));
-            if channel.peer() == peer && !is_forced && channel.record.onchain.funding_spend.is_none() {
+            if channel.peer() == peer
+                && !is_forced
+                && channel.record.onchain.funding_spend.is_none()
+            {
                 channel.peer_up(&self.environment, out);
             }
         }

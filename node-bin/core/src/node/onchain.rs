@@ -7,8 +7,8 @@ use crate::channel::onchain::Position;
 use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::Effect;
 use crate::input::PlacedTransaction;
-use crate::record::Closure;
 use crate::onchain::claims::{Claim, ClaimError, ClaimPath, claim_transaction};
+use crate::record::Closure;
 
 use super::{BestBlock, Node};
 
@@ -103,7 +103,13 @@ impl Node {
         let Some(position) = channel.position(&self.environment) else {
             if let Some(Closure::Cooperative { transaction }) = &channel.record.closure {
                 let transactions = vec![transaction.clone()];
-                out.after(channel.store(), Effect::Broadcast { channel_id, transactions });
+                out.after(
+                    channel.store(),
+                    Effect::Broadcast {
+                        channel_id,
+                        transactions,
+                    },
+                );
             }
             return;
         };

@@ -8,7 +8,6 @@ use crate::payment::{PartState, PaymentPart, PaymentRecord};
 use crate::record::Closure;
 use crate::source::HtlcSource;
 
-use super::sending::Sending;
 use super::{LoadError, Node, StoredChannel, TellPurpose};
 
 /// The channel that a snapshot and its log make.
@@ -111,10 +110,9 @@ impl Node {
     pub(super) fn publish_again(&self, out: &mut Outbox) {
         for channel in self.channels.values() {
             // What a closed channel has to publish is published with its claims.
-            if let (Some(transaction), None) = (
-                &channel.record.funding.transaction,
-                &channel.record.closure,
-            ) {
+            if let (Some(transaction), None) =
+                (&channel.record.funding.transaction, &channel.record.closure)
+            {
                 out.now(Effect::Broadcast {
                     channel_id: channel.id(),
                     transactions: vec![transaction.clone()],
@@ -127,9 +125,7 @@ impl Node {
     pub(super) fn tell_again(&mut self, out: &mut Outbox) {
         let ids: Vec<_> = self.payments.keys().copied().collect();
         for payment_id in ids {
-            self.sending
-                .entry(payment_id)
-                .or_insert_with(Sending::default);
+            self.sending.entry(payment_id).or_default();
             self.tell_outcome(payment_id, out);
             self.drive_payment(payment_id, out);
         }

@@ -331,12 +331,7 @@ impl Node {
     }
 
     /// The user has handled an outcome; an older one than the record's counts for nothing.
-    pub(super) fn outcome_handled(
-        &mut self,
-        payment_id: PaymentId,
-        sent: bool,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn outcome_handled(&mut self, payment_id: PaymentId, sent: bool, out: &mut Outbox) {
         let current = self
             .sending
             .get(&payment_id)

@@ -10,8 +10,8 @@ use lightning::{impl_writeable_tlv_based, impl_writeable_tlv_based_enum};
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, Closure, CounterpartyChanges,
     CounterpartyCommitment, FundingState, HolderChanges, HolderCommitment, InboundHtlc,
-    OnchainRecord, OutboundHtlc, PendingEvent, Rejection, Resolution, RevokedCommitment, RevokedHtlcRecord,
-    RevokedSecrets, ShutdownState, SeenTransaction, SignedCommitment,
+    OnchainRecord, OutboundHtlc, PendingEvent, Rejection, Resolution, RevokedCommitment,
+    RevokedHtlcRecord, RevokedSecrets, SeenTransaction, ShutdownState, SignedCommitment,
 };
 
 impl_writeable_tlv_based!(ChannelLimits, {

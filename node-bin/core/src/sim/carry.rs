@@ -11,8 +11,8 @@ use lightning::ln::types::ChannelId;
 use crate::channel::Channel;
 use crate::effect::{Effect, Store, Write};
 use crate::input::Input;
-use crate::onchain::bumping::{SecondStage, feeless_second_stages};
 use crate::message::Message;
+use crate::onchain::bumping::{SecondStage, feeless_second_stages};
 use crate::payment::RouteWish;
 use crate::source::{PathHop, PaymentId};
 
@@ -162,12 +162,7 @@ impl World {
         }
     }
 
-    fn publish_second_stages(
-        &mut self,
-        node: usize,
-        channel_id: ChannelId,
-        htlcs: &[SecondStage],
-    ) {
+    fn publish_second_stages(&mut self, node: usize, channel_id: ChannelId, htlcs: &[SecondStage]) {
         let Some(channel) = self.channel_of(node, channel_id) else {
             return;
         };

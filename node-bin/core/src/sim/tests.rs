@@ -15,7 +15,7 @@ use crate::effect::UserEvent;
 use crate::event::EventKind;
 
 /// A test's time. What it did not come to, the next one may.
-const TIME_LIMIT: Duration = Duration::from_secs(8);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Seed of the random tests if the environment gives none.
 const SEED_VARIABLE: &str = "SIM_SEED";

@@ -25,11 +25,17 @@ enum Kind {
         /// The configuration, a JSON file.
         config: PathBuf,
     },
+    /// Print a record of a unified node as JSON.
+    Dump {
+        /// A file of its store.
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().kind {
         Kind::Stock { config } => node_bin::stock::main(&config),
         Kind::Unified { config } => node_bin::unified::main(&config),
+        Kind::Dump { file } => node_bin::unified::dump(&file),
     }
 }

@@ -108,6 +108,18 @@ pub fn dust_exposure_msat(
         .sum()
 }
 
+/// The HTLCs that get an output of their own in this commitment, by direction and id.
+pub fn untrimmed<'a>(
+    parameters: &ChannelParameters,
+    spec: &'a CommitmentSpec,
+    side: Side,
+) -> impl Iterator<Item = (&'a (Direction, u64), &'a SpecHtlc)> + use<'a> {
+    let dust_limit_sat = side.limits(parameters).dust_limit_sat;
+    spec.htlcs
+        .iter()
+        .filter(move |(_, htlc)| !is_dust(htlc, dust_limit_sat))
+}
+
 /// Whether an HTLC gets no output. HTLC transactions pay no fee, so the limit alone decides.
 fn is_dust(htlc: &SpecHtlc, dust_limit_sat: u64) -> bool {
     htlc.amount_msat / 1000 < dust_limit_sat
@@ -447,7 +459,7 @@ pub fn transaction_parameters(
     }
 }
 
-fn directed(
+pub(crate) fn directed(
     parameters: &ChannelTransactionParameters,
     side: Side,
 ) -> DirectedChannelTransactionParameters<'_> {

@@ -7,6 +7,7 @@ use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::message::Message;
+use crate::onchain::bumping::SecondStage;
 use crate::payment::{PaymentRecord, RouteWish};
 use crate::record::ChannelRecord;
 use crate::source::PaymentId;
@@ -160,6 +161,24 @@ pub enum Effect {
         channel_id: ChannelId,
         /// They.
         transactions: Vec<Transaction>,
+    },
+    /// Publishes the holder's commitment of a channel, with a child that makes up for its fee. Said again
+    /// until it is in a block.
+    BumpCommitment {
+        /// Which channel.
+        channel_id: ChannelId,
+        /// What both together should pay, in satoshis per 1000 weight units.
+        feerate_per_kw: u32,
+    },
+    /// Publishes second-stage transactions of the holder's commitment, which is in a block, with fees from
+    /// the wallet. Said again until they are in blocks.
+    BumpHtlcs {
+        /// Which channel.
+        channel_id: ChannelId,
+        /// What they should pay, in satoshis per 1000 weight units.
+        feerate_per_kw: u32,
+        /// Which HTLCs.
+        htlcs: Vec<SecondStage>,
     },
     /// Tells the user; answered by `Input::Told` when the user has handled it.
     Tell {

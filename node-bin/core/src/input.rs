@@ -123,6 +123,8 @@ pub enum Input {
         height: u32,
         /// Its hash.
         hash: BlockHash,
+        /// No further block is at hand: what is to be published is published now.
+        is_tip: bool,
         /// Its transactions; those that concern no channel may be left out.
         transactions: Vec<PlacedTransaction>,
     },

@@ -14,6 +14,7 @@ pub mod input;
 pub mod keys;
 pub mod message;
 pub mod node;
+pub mod onchain;
 pub mod onion;
 pub mod payment;
 pub mod record;

@@ -9,11 +9,11 @@ use bitcoin::{ScriptBuf, Transaction};
 use lightning::chain::transaction::OutPoint;
 use lightning::ln::chan_utils::{ChannelPublicKeys, CounterpartyCommitmentSecrets};
 use lightning::ln::types::ChannelId;
-use lightning::types::payment::PaymentPreimage;
+use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::event::MonitorEvent;
 use crate::source::HtlcSource;
-use crate::spec::{Change, CommitmentSpec, HtlcAdd};
+use crate::spec::{Change, CommitmentSpec, Direction, HtlcAdd};
 
 /// The limits that one side announced at the opening; they bind the other side (BOLT 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +185,9 @@ pub struct OutboundHtlc {
     pub added_by: u64,
     /// Known once the counterparty claimed it.
     pub preimage: Option<PaymentPreimage>,
+    /// It was failed upstream before the chain had decided, because the inbound HTLC was about to
+    /// expire.
+    pub failed_back: bool,
 }
 
 /// An event and the write that made it.
@@ -204,6 +207,28 @@ impl std::fmt::Debug for RevokedSecrets {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "down to index {}", self.0.get_min_seen_secret())
     }
+}
+
+/// An HTLC that has an output of its own in a commitment which the counterparty revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevokedHtlcRecord {
+    /// Which way.
+    pub direction: Direction,
+    /// Its id in that direction.
+    pub htlc_id: u64,
+    /// Its hash.
+    pub payment_hash: PaymentHash,
+    /// Absolute height.
+    pub cltv_expiry: u32,
+    /// Millisatoshis.
+    pub amount_msat: u64,
+}
+
+/// What a commitment that the counterparty revoked has to be punished with beside its secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RevokedCommitment {
+    /// Its HTLCs that are not dust, in ascending order of direction and id.
+    pub htlcs: Vec<RevokedHtlcRecord>,
 }
 
 /// How far the funding has come.
@@ -247,6 +272,24 @@ pub struct ShutdownState {
     pub counterparty: Option<ScriptBuf>,
 }
 
+/// A transaction in a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenTransaction {
+    /// It.
+    pub transaction: Transaction,
+    /// The block's height.
+    pub height: u32,
+}
+
+/// What the chain has said about a channel's end. A reorganisation takes things out again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnchainRecord {
+    /// What spends the funding output.
+    pub funding_spend: Option<SeenTransaction>,
+    /// What spends outputs of that, and of second-stage transactions; in the order of the chain.
+    pub spends: Vec<SeenTransaction>,
+}
+
 /// All that is durable about a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRecord {
@@ -266,6 +309,8 @@ pub struct ChannelRecord {
     pub counterparty_next_point: Option<PublicKey>,
     /// What it has revoked.
     pub counterparty_secrets: RevokedSecrets,
+    /// The HTLCs of what it has revoked, by the commitment's number; those without any are left out.
+    pub revoked_htlcs: BTreeMap<u64, RevokedCommitment>,
     /// The holder's changes under way.
     pub holder_changes: HolderChanges,
     /// The counterparty's changes under way.
@@ -284,4 +329,6 @@ pub struct ChannelRecord {
     pub shutdown: ShutdownState,
     /// How it ended, once it has.
     pub closure: Option<Closure>,
+    /// What the chain has said about its end.
+    pub onchain: OnchainRecord,
 }

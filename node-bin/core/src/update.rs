@@ -110,6 +110,47 @@ pub enum UpdateStep {
         /// It.
         transaction: Transaction,
     },
+    /// A transaction in a block spends the funding output.
+    FundingSpent {
+        /// It.
+        transaction: Transaction,
+        /// The block's height.
+        height: u32,
+    },
+    /// A transaction in a block spends an output of a commitment, or of a second-stage transaction.
+    OutputsSpent {
+        /// It.
+        transaction: Transaction,
+        /// The block's height.
+        height: u32,
+    },
+    /// Blocks above this height are gone, and with them what they said.
+    BlocksDisconnected {
+        /// The new tip's.
+        height: u32,
+    },
+    /// An outbound HTLC's preimage was seen on chain: final at once. Raises `ForwardedHTLCClaimed`.
+    OutboundClaimed {
+        /// Which.
+        htlc_id: u64,
+        /// Its preimage, which has been checked.
+        preimage: PaymentPreimage,
+    },
+    /// An outbound HTLC is lost to its receiver for good on chain, or has to be failed upstream before
+    /// that is sure. Raises `ForwardedHTLCFailed`.
+    OutboundFailed {
+        /// Which.
+        htlc_id: u64,
+        /// BOLT 4's code, for upstream.
+        failure_code: u16,
+        /// The chain has decided; else a claim may still come, and then wins.
+        is_final: bool,
+    },
+    /// An outbound HTLC that was claimed on chain is beyond any reorganisation.
+    OutboundGone {
+        /// Which.
+        htlc_id: u64,
+    },
     /// The channel is to be closed with the holder's commitment, or is closed by the counterparty's.
     ChannelForceClosed {
         /// Why, for the user.

@@ -200,6 +200,7 @@ impl World {
                 transaction: transaction.clone(),
             };
             self.engine.input(Input::BlockConnected {
+                is_tip: true,
                 height: self.height,
                 hash: header(self.height).block_hash(),
                 transactions: transactions.iter().enumerate().map(placed).collect(),

@@ -8,12 +8,21 @@ use lightning::chain::{BestBlock, Listen};
 use node_core::input::{Input, PlacedTransaction};
 
 /// Takes blocks from whoever follows the chain and keeps them as inputs.
-#[derive(Default)]
 pub struct BlockFeed {
+    tip_height: u32,
     inputs: RefCell<Vec<Input>>,
 }
 
 impl BlockFeed {
+    /// For blocks up to the tip at this height: with its block the core publishes what is to be
+    /// published.
+    pub fn up_to(tip_height: u32) -> Self {
+        BlockFeed {
+            tip_height,
+            inputs: RefCell::default(),
+        }
+    }
+
     /// What has come since the last call.
     pub fn take(&self) -> Vec<Input> {
         self.inputs.take()
@@ -43,6 +52,7 @@ impl Listen for BlockFeed {
         self.inputs.borrow_mut().push(Input::BlockConnected {
             height,
             hash: block.block_hash(),
+            is_tip: height >= self.tip_height,
             transactions: placed(block),
         });
     }

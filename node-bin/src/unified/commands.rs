@@ -286,7 +286,7 @@ impl Node {
     /// Connects blocks up to the tip, from the last one that the core has seen, with all that follows.
     pub(super) fn follow(&mut self, seen: BestBlock) -> Result<BestBlock, SyncError> {
         let Node { host, executor, .. } = self;
-        let feed = BlockFeed::default();
+        let feed = BlockFeed::up_to(host.chain.tip()?.height);
         let mut followers = [
             Follower {
                 best: host.wallet.best_block(),

@@ -98,6 +98,7 @@ pub fn describe(names: &Names, core: &Core, event: &CoreEvent) -> Told {
     }
 }
 
+/// Of payments to this node.
 fn describe_payment_event(names: &Names, core: &Core, event: &CoreEvent) -> Told {
     let told = |name, role, event| Told { name, role, event };
     match event {
@@ -128,6 +129,14 @@ fn describe_payment_event(names: &Names, core: &Core, event: &CoreEvent) -> Told
             };
             told("payment_claimed", role, event)
         }
+        _ => describe_own_payment_event(names, core, event),
+    }
+}
+
+/// Of payments by this node.
+fn describe_own_payment_event(names: &Names, core: &Core, event: &CoreEvent) -> Told {
+    let told = |name, role, event| Told { name, role, event };
+    match event {
         CoreEvent::PaymentSent {
             payment_id,
             payment_hash,
@@ -189,15 +198,5 @@ fn describe_payment_event(names: &Names, core: &Core, event: &CoreEvent) -> Told
             };
             told("other", String::new(), event)
         }
-    }
-}
-
-/// Whether with this event a payment made has ended.
-pub fn decides(event: &CoreEvent) -> Option<String> {
-    match event {
-        CoreEvent::PaymentSent { payment_id, .. } | CoreEvent::PaymentFailed { payment_id, .. } => {
-            Some(hex(payment_id))
-        }
-        _ => None,
     }
 }

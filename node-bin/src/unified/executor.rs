@@ -5,13 +5,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bitcoin::{Amount, Transaction};
+use bitcoin::{Amount, ScriptBuf, Transaction};
 use lightning::chain::chaininterface::BroadcasterInterface;
-use lightning::ln::msgs::MessageSendEvent;
+use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
+use lightning::ln::msgs::{ChannelAnnouncement, ChannelUpdate, MessageSendEvent};
+use lightning::ln::types::ChannelId;
 use node_core::effect::{CommandError, Content, Done, Effect, Store, TellId, UserEvent, Write};
 use node_core::engine::Engine;
 use node_core::input::{Command, Input, Surroundings};
+use node_core::keys::Environment;
 use node_core::node::Node as Core;
+use node_core::onchain::bumping::{SecondStage, channel_close, htlc_resolutions};
 
 use super::dice::Dice;
 use super::records::{Records, StoreError};
@@ -22,7 +26,16 @@ use crate::shared::Logger;
 use crate::shared::basis::now_seconds;
 use crate::shared::broadcaster::Broadcaster;
 use crate::shared::host::Host;
+use crate::shared::wallet::NodeWallet;
 use crate::shared::wire;
+
+/// LDK's fee bumping, with the core's signer.
+pub type Bumper = BumpTransactionEventHandlerSync<
+    Arc<Broadcaster>,
+    Arc<WalletSync<Arc<NodeWallet>, Logger>>,
+    Arc<Environment>,
+    Logger,
+>;
 
 /// What the executor works with.
 pub struct Tools {
@@ -32,6 +45,8 @@ pub struct Tools {
     pub broadcaster: Arc<Broadcaster>,
     /// For LDK's router.
     pub logger: Logger,
+    /// Pays with the wallet's coins for what pays no fee of its own.
+    pub bumper: Bumper,
 }
 
 /// The engine and whoever does what it says.
@@ -81,6 +96,16 @@ pub fn surroundings(dice: &mut Dice) -> Surroundings {
         entropy: dice.throw(),
         now_s: now_seconds(),
     }
+}
+
+/// Into the node's own graph, and to every peer.
+fn announce(host: &Host, msg: ChannelAnnouncement, update: ChannelUpdate) {
+    host.send(wire::describe(
+        MessageSendEvent::BroadcastChannelAnnouncement {
+            msg,
+            update_msg: Some(update),
+        },
+    ));
 }
 
 impl Executor {
@@ -165,6 +190,15 @@ impl Executor {
                 let transactions: Vec<&Transaction> = transactions.iter().collect();
                 self.tools.broadcaster.broadcast_transactions(&transactions);
             }
+            Effect::BumpCommitment {
+                channel_id,
+                feerate_per_kw,
+            } => self.bump_commitment(channel_id, feerate_per_kw),
+            Effect::BumpHtlcs {
+                channel_id,
+                feerate_per_kw,
+                htlcs,
+            } => self.bump_htlcs(channel_id, feerate_per_kw, &htlcs),
             Effect::Tell { id, event } => self.tell(host, id, &event),
             Effect::Answer { id, result } => {
                 self.answers.insert(id, result);
@@ -174,12 +208,7 @@ impl Executor {
                 script,
                 amount_sat,
             } => {
-                let height = self.core().best_block.height;
-                let amount = Amount::from_sat(amount_sat);
-                let transaction = host
-                    .wallet
-                    .pay_to(script, amount, host.fees.get(), height)
-                    .map_err(|error| error.to_string());
+                let transaction = self.fund(host, script, amount_sat);
                 self.engine.input(Input::Funded {
                     temporary_channel_id,
                     transaction,
@@ -204,12 +233,7 @@ impl Executor {
             Effect::AnnounceChannel {
                 announcement,
                 update,
-            } => host.send(wire::describe(
-                MessageSendEvent::BroadcastChannelAnnouncement {
-                    msg: *announcement,
-                    update_msg: Some(*update),
-                },
-            )),
+            } => announce(host, *announcement, *update),
             Effect::AnnouncePolicy { update } => {
                 let event = MessageSendEvent::BroadcastChannelUpdate { msg: *update };
                 host.send(wire::describe(event));
@@ -218,6 +242,43 @@ impl Executor {
             // The engine's own: it never hands it out.
             Effect::DropSends { .. } => {}
         }
+    }
+
+    /// Publishes the holder's commitment, with a child that pays for both if the holder has an anchor.
+    fn bump_commitment(&self, channel_id: ChannelId, feerate_per_kw: u32) {
+        let core = self.core();
+        let Some(channel) = core.channels.get(&channel_id) else {
+            return;
+        };
+        let environment = &core.environment;
+        let Some(commitment) = channel.transaction_to_publish(environment) else {
+            return;
+        };
+        let parameters = &channel.record.parameters;
+        match channel_close(environment, parameters, commitment.clone(), feerate_per_kw) {
+            Some(event) => self.tools.bumper.handle_event(&event),
+            None => self.tools.broadcaster.broadcast_transactions(&[&commitment]),
+        }
+    }
+
+    fn bump_htlcs(&self, channel_id: ChannelId, feerate_per_kw: u32, htlcs: &[SecondStage]) {
+        let core = self.core();
+        let Some(channel) = core.channels.get(&channel_id) else {
+            return;
+        };
+        let record = &channel.record;
+        for event in htlc_resolutions(&core.environment, record, htlcs, feerate_per_kw) {
+            self.tools.bumper.handle_event(&event);
+        }
+    }
+
+    /// A transaction that pays for a channel, or why there is none.
+    fn fund(&self, host: &Host, script: ScriptBuf, amount_sat: u64) -> Result<Transaction, String> {
+        let height = self.core().best_block.height;
+        let amount = Amount::from_sat(amount_sat);
+        host.wallet
+            .pay_to(script, amount, host.fees.get(), height)
+            .map_err(|error| error.to_string())
     }
 
     fn persist(&mut self, host: &Host, write: Write) {
@@ -248,9 +309,6 @@ impl Executor {
         told.give(|| {
             if let Some(command) = events::reaction(&host.names, event) {
                 self.enter(command);
-            }
-            if let Some(payment_id) = events::decides(event) {
-                host.names.decide(&payment_id);
             }
             self.engine.input(Input::Told { id });
         });

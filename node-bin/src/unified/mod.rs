@@ -11,6 +11,7 @@ use crate::shared::basis;
 mod blocks;
 mod commands;
 mod dice;
+mod dump;
 mod events;
 mod executor;
 mod invoices;
@@ -26,4 +27,9 @@ mod writes;
 /// Runs the node that the configuration file describes until it is told to stop.
 pub fn main(config_path: &Path) -> ExitCode {
     basis::main(config_path, start::start)
+}
+
+/// Prints a stored record as JSON.
+pub fn dump(file: &Path) -> ExitCode {
+    dump::main(file)
 }

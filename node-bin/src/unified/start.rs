@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use lightning::events::bump_transaction::sync::WalletSync;
 use lightning::sign::{NodeSigner, Recipient};
 use node_core::engine::Engine;
 use node_core::keys::Environment;
 use node_core::node::{BestBlock, Node as Core, Policy};
 
-use super::executor::{AllDice, Executor, Tools, surroundings};
+use super::executor::{AllDice, Bumper, Executor, Tools, surroundings};
 use super::node::{CoreIntroduction, Node};
 use super::records::Records;
 use super::routing::PeerPolicies;
@@ -49,6 +50,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
         let why = "the core and LDK derive different node ids from it".into();
         return Err(StartError::Config("seed".into(), why));
     }
+    let environment = Arc::new(environment);
     let mut dice = AllDice::new(basis.seed, config.life);
     let chain = ChainSync::new(
         basis.bitcoind.clone(),
@@ -60,7 +62,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     // an HTLC that ran out of time while the node was down is not forwarded now.
     let tip = chain.tip()?;
     let (core, effects, durable) = Core::load(
-        Arc::new(environment),
+        environment.clone(),
         policy(basis.fees.get()),
         stored,
         BestBlock {
@@ -74,10 +76,18 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     let graph = basis.graph(&records)?;
     let mailbox = Arc::new(Mailbox::new(Arc::new(CoreIntroduction)));
     let peers = basis.transport(&mailbox, &graph);
+    let coins = WalletSync::new(basis.wallet.clone(), basis.logger.clone());
+    let bumper = Bumper::new(
+        basis.broadcaster.clone(),
+        Arc::new(coins),
+        environment,
+        basis.logger.clone(),
+    );
     let tools = Tools {
         records,
         broadcaster: basis.broadcaster,
         logger: basis.logger,
+        bumper,
     };
     let writes = Writes::new(config.persistence);
     let mut node = Node {

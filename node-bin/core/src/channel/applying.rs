@@ -1,15 +1,17 @@
 //! What log entries do to a channel's record: the same alive and at a start. Events are made here and
 //! nowhere else, each under an identity of its own, so that applying twice cannot make two.
 
+use crate::commitment::{self, Side};
 use crate::event::{EventKey, Failure, MonitorEvent};
 use crate::record::{
     ChannelRecord, Closure, CounterpartyCommitment, HolderCommitment, InboundHtlc, OutboundHtlc,
-    PendingEvent, Rejection, Resolution, SignedCommitment,
+    PendingEvent, Rejection, Resolution, RevokedCommitment, RevokedHtlcRecord, SignedCommitment,
 };
 use crate::spec::{Change, SpecError};
 use crate::update::{EntryContent, LogEntry, UpdateStep};
 
 use super::applying_lifecycle::apply_lifecycle;
+use super::applying_onchain::apply_onchain;
 
 /// An entry that does not fit the record it is applied to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,7 +149,7 @@ impl ChannelRecord {
                 });
                 Ok(())
             }
-            other => match apply_lifecycle(self, other)? {
+            other => match apply_lifecycle(self, other)? || apply_onchain(self, other)? {
                 true => Ok(()),
                 false => Err(ApplyError::Step("no part of this release knows it")),
             },
@@ -225,6 +227,7 @@ impl ChannelRecord {
                     source: source.1.clone(),
                     added_by: self.sequence,
                     preimage: None,
+                    failed_back: false,
                 };
                 self.outbound.insert(add.htlc_id, htlc);
             } else if let Some(htlc_id) = change.removes() {
@@ -284,7 +287,8 @@ impl ChannelRecord {
             .0
             .provide_secret(secret_index(number), secret)
             .map_err(|()| ApplyError::Step("the secret does not follow from the ones before"))?;
-        self.counterparty = next.commitment;
+        let revoked = std::mem::replace(&mut self.counterparty, next.commitment);
+        self.keep_htlcs_of_revoked(&revoked);
         self.counterparty_next_point = Some(next_point);
         let acked = std::mem::take(&mut self.holder_changes.signed);
         self.holder_changes.acked.extend(acked);
@@ -292,6 +296,23 @@ impl ChannelRecord {
             self.remove_outbound(change);
         }
         Ok(())
+    }
+
+    /// A revoked commitment's HTLC outputs can only be told, and taken, by who knows their HTLCs.
+    fn keep_htlcs_of_revoked(&mut self, revoked: &CounterpartyCommitment) {
+        let htlcs = commitment::untrimmed(&self.parameters, &revoked.spec, Side::Counterparty)
+            .map(|((direction, htlc_id), htlc)| RevokedHtlcRecord {
+                direction: *direction,
+                htlc_id: *htlc_id,
+                payment_hash: htlc.payment_hash,
+                cltv_expiry: htlc.cltv_expiry,
+                amount_msat: htlc.amount_msat,
+            })
+            .collect::<Vec<_>>();
+        if !htlcs.is_empty() {
+            let revoked_htlcs = RevokedCommitment { htlcs };
+            self.revoked_htlcs.insert(revoked.number, revoked_htlcs);
+        }
     }
 
     /// The counterparty's removal of an outbound HTLC has become irrevocable.

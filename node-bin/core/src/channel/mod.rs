@@ -18,11 +18,13 @@ use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 pub mod announcing;
 mod applying;
 mod applying_lifecycle;
+mod applying_onchain;
 pub mod closing;
 mod confirming;
 mod forcing;
 #[cfg(test)]
 mod lifecycle_tests;
+pub mod onchain;
 pub mod opening;
 mod operating;
 mod reestablishing;
@@ -81,8 +83,10 @@ pub(crate) struct Volatile {
     pub closure_told: bool,
     /// Height at which the peer failed a channel that both were closing by agreement.
     pub given_up_at: Option<u32>,
-    /// The closing transaction is in a block.
-    pub closing_confirmed: bool,
+    /// Something has happened that may let the holder claim something on chain.
+    pub claims_due: bool,
+    /// Height at which the holder's commitment was first published in this life.
+    pub published_at: Option<u32>,
 }
 
 /// A funded channel.
@@ -151,6 +155,7 @@ impl Channel {
         let volatile = Volatile {
             durable: record.sequence,
             snapshot,
+            claims_due: true,
             ..Volatile::default()
         };
         Channel { record, volatile }

@@ -23,7 +23,7 @@ use crate::message::Message;
 use crate::node::Policy;
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, CounterpartyChanges, CounterpartyCommitment,
-    FundingState, HolderChanges, HolderCommitment, RevokedSecrets, ShutdownState,
+    FundingState, HolderChanges, HolderCommitment, OnchainRecord, RevokedSecrets, ShutdownState,
 };
 use crate::spec::CommitmentSpec;
 
@@ -422,6 +422,7 @@ fn first_record(
         next_counterparty: None,
         counterparty_next_point: None,
         counterparty_secrets: RevokedSecrets(CounterpartyCommitmentSecrets::new()),
+        revoked_htlcs: BTreeMap::new(),
         holder_changes: HolderChanges::default(),
         counterparty_changes: CounterpartyChanges::default(),
         next_htlc_id: 0,
@@ -431,5 +432,6 @@ fn first_record(
         events: Vec::new(),
         shutdown: ShutdownState::default(),
         closure: None,
+        onchain: OnchainRecord::default(),
     })
 }

@@ -159,7 +159,11 @@ impl Channel {
         message: &msgs::UpdateFulfillHTLC,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
-        self.removable(message.htlc_id)?;
+        if self.volatile.connection != Connection::Up {
+            return Err(ChannelError::Ignore(
+                "it came before channel_reestablish".into(),
+            ));
+        }
         let htlc_id = message.htlc_id;
         let preimage = message.payment_preimage;
         let known = self
@@ -170,13 +174,17 @@ impl Channel {
         if sha256::Hash::hash(&preimage.0).to_byte_array() != known.add.payment_hash.0 {
             return Err(broken(format!("a wrong preimage for HTLC {htlc_id}")));
         }
-        let is_news = known.preimage.is_none();
+        // Knowing a preimage is for good, whatever becomes of the message that told it.
+        if known.preimage.is_none() {
+            self.commit(vec![UpdateStep::FulfillHtlc { htlc_id, preimage }], out)?;
+        }
+        if self.record.closure.is_some() {
+            return Ok(());
+        }
+        self.removable(htlc_id)?;
         self.volatile
             .proposed
             .push(Change::Fulfill { htlc_id, preimage });
-        if is_news {
-            self.commit(vec![UpdateStep::FulfillHtlc { htlc_id, preimage }], out)?;
-        }
         Ok(())
     }
 
@@ -326,6 +334,7 @@ impl Channel {
                     preimage,
                     claim,
                 };
+                self.volatile.claims_due = true;
                 self.commit(vec![step], out)
             }
             _ => Ok(()),

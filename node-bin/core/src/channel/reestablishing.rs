@@ -58,7 +58,7 @@ impl Channel {
         environment: &Environment,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
-        if self.volatile.closing_confirmed {
+        if self.record.onchain.funding_spend.is_some() {
             let why = "the channel is over: its closing transaction is in a block";
             return Err(ChannelError::Ignore(why.into()));
         }

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
-    change, event, hex, htlc_add, list, maybe, rejection, script, source, spec, transaction,
+    change, direction, event, hex, htlc_add, list, maybe, rejection, script, source, spec,
+    transaction,
 };
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, Closure, CounterpartyCommitment, FundingState,
-    InboundHtlc, OutboundHtlc, Resolution,
+    InboundHtlc, OutboundHtlc, Resolution, SeenTransaction, RevokedHtlcRecord,
 };
 
 /// A channel's record.
@@ -31,6 +32,10 @@ pub fn dump_channel(record: &ChannelRecord) -> Value {
             point.to_string().into()
         }),
         "counterparty_secrets_down_to": record.counterparty_secrets.0.get_min_seen_secret(),
+        "revoked_htlcs": record.revoked_htlcs.iter().map(|(number, revoked)| json!({
+            "number": number,
+            "htlcs": list(&revoked.htlcs, revoked_htlc),
+        })).collect::<Value>(),
         "holder_changes": {
             "signed": list(&record.holder_changes.signed, change),
             "acked": list(&record.holder_changes.acked, change),
@@ -52,6 +57,10 @@ pub fn dump_channel(record: &ChannelRecord) -> Value {
             "counterparty": maybe(&record.shutdown.counterparty, script),
         },
         "closure": maybe(&record.closure, closure),
+        "onchain": {
+            "funding_spend": maybe(&record.onchain.funding_spend, seen),
+            "spends": record.onchain.spends.iter().map(seen).collect::<Vec<_>>(),
+        },
     })
 }
 
@@ -104,6 +113,16 @@ fn commitment(commitment: &CounterpartyCommitment) -> Value {
     })
 }
 
+fn revoked_htlc(htlc: &RevokedHtlcRecord) -> Value {
+    json!({
+        "direction": direction(htlc.direction),
+        "htlc_id": htlc.htlc_id,
+        "payment_hash": hex(htlc.payment_hash.0),
+        "cltv_expiry": htlc.cltv_expiry,
+        "amount_msat": htlc.amount_msat,
+    })
+}
+
 fn inbound(htlc: &InboundHtlc) -> Value {
     json!({
         "add": htlc_add(&htlc.add),
@@ -129,7 +148,12 @@ fn outbound(htlc: &OutboundHtlc) -> Value {
         "source": source(&htlc.source),
         "added_by": htlc.added_by,
         "preimage": maybe(&htlc.preimage, |preimage| hex(preimage.0)),
+        "failed_back": htlc.failed_back,
     })
+}
+
+fn seen(seen: &SeenTransaction) -> Value {
+    json!({ "transaction": transaction(&seen.transaction), "height": seen.height })
 }
 
 fn closure(closure: &Closure) -> Value {

@@ -25,6 +25,12 @@ fn step(step: &UpdateStep) -> Value {
         | UpdateStep::CounterpartyShutdown { .. }
         | UpdateStep::CooperativelyClosed { .. }
         | UpdateStep::ChannelForceClosed { .. } => life_step(step),
+        UpdateStep::FundingSpent { .. }
+        | UpdateStep::OutputsSpent { .. }
+        | UpdateStep::BlocksDisconnected { .. }
+        | UpdateStep::OutboundClaimed { .. }
+        | UpdateStep::OutboundFailed { .. }
+        | UpdateStep::OutboundGone { .. } => chain_step(step),
         UpdateStep::LatestHolderCommitment {
             number,
             signature: _,
@@ -104,6 +110,37 @@ fn life_step(step: &UpdateStep) -> Value {
         UpdateStep::ChannelForceClosed { reason, broadcast } => {
             json!({ "channel_force_closed": { "reason": reason, "broadcast": broadcast } })
         }
+        _ => Value::Null,
+    }
+}
+
+fn chain_step(step: &UpdateStep) -> Value {
+    match step {
+        UpdateStep::FundingSpent {
+            transaction: spend,
+            height,
+        } => json!({ "funding_spent": { "transaction": transaction(spend), "height": height } }),
+        UpdateStep::OutputsSpent {
+            transaction: spend,
+            height,
+        } => json!({ "outputs_spent": { "transaction": transaction(spend), "height": height } }),
+        UpdateStep::BlocksDisconnected { height } => {
+            json!({ "blocks_disconnected": { "height": height } })
+        }
+        UpdateStep::OutboundClaimed { htlc_id, preimage } => json!({ "outbound_claimed": {
+            "htlc_id": htlc_id,
+            "preimage": hex(preimage.0),
+        } }),
+        UpdateStep::OutboundFailed {
+            htlc_id,
+            failure_code,
+            is_final,
+        } => json!({ "outbound_failed": {
+            "htlc_id": htlc_id,
+            "failure_code": failure_code,
+            "is_final": is_final,
+        } }),
+        UpdateStep::OutboundGone { htlc_id } => json!({ "outbound_gone": { "htlc_id": htlc_id } }),
         _ => Value::Null,
     }
 }

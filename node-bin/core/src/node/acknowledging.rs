@@ -4,11 +4,10 @@
 use crate::channel::{Channel, Outbox};
 use crate::effect::Effect;
 use crate::event::{EventId, EventKey, MonitorEvent};
-use crate::record::Closure;
 use crate::source::{HtlcSource, InboundHtlcId};
 
 use super::Node;
-use super::receiving::ClaimState;
+use super::receiving::{ClaimId, ClaimState};
 
 impl Node {
     pub(super) fn acknowledge(&mut self, out: &mut Outbox) {
@@ -71,7 +70,7 @@ impl Node {
             }
             MonitorEvent::InboundMppClaimPersisted { claim, .. } => {
                 self.claims
-                    .get(&claim.payment_hash)
+                    .get(&ClaimId::of(claim))
                     .is_some_and(|known| known.state == ClaimState::Handled)
                     && claim.parts.iter().all(|part| self.is_claimed_part(*part))
             }
@@ -130,17 +129,21 @@ impl Node {
             && channel.resolution(inbound.htlc_id).is_none()
     }
 
-    /// Takes channels away that are closed by agreement, confirmed, and owe nobody an event.
+    /// Takes channels away whose end is beyond any reorganisation, of which nothing is left to claim or
+    /// to wait for, and that owe nobody an event.
     pub(super) fn archive(&mut self, out: &mut Outbox) {
+        let tip = self.best_block.height;
         let over: Vec<_> = self
             .channels
             .values()
             .filter(|channel| {
-                matches!(channel.record.closure, Some(Closure::Cooperative { .. }))
-                    && channel.volatile.closing_confirmed
+                channel.record.onchain.funding_spend.is_some()
                     && channel.volatile.closure_told
                     && channel.record.events.is_empty()
                     && channel.is_durable()
+                    && channel
+                        .position(&self.environment)
+                        .is_some_and(|position| channel.is_settled(&position, tip))
             })
             .map(Channel::id)
             .collect();

@@ -1,6 +1,5 @@
 //! Blocks and ticks.
 
-use bitcoin::Transaction;
 use lightning::ln::types::ChannelId;
 
 use crate::channel::{ChannelError, Outbox};
@@ -18,13 +17,14 @@ impl Node {
     pub(super) fn block_connected(
         &mut self,
         block: BestBlock,
+        is_tip: bool,
         transactions: &[PlacedTransaction],
         out: &mut Outbox,
     ) {
         self.best_block = block;
         let ids: Vec<_> = self.channels.keys().copied().collect();
         for channel_id in ids {
-            if let Err(error) = self.connect_to_channel(channel_id, block, transactions, out) {
+            if let Err(error) = self.connect_to_channel(channel_id, block, is_tip, transactions, out) {
                 self.handle_channel_error(channel_id, error, out);
             }
         }
@@ -35,6 +35,7 @@ impl Node {
         &mut self,
         channel_id: ChannelId,
         block: BestBlock,
+        is_tip: bool,
         transactions: &[PlacedTransaction],
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
@@ -47,17 +48,8 @@ impl Node {
             if placed.transaction.compute_txid() == funding.txid {
                 channel.funding_seen(&environment, block.height, placed, out)?;
             }
-            let outpoint = funding.into_bitcoin_outpoint();
-            let spends = placed
-                .transaction
-                .input
-                .iter()
-                .any(|i| i.previous_output == outpoint);
-            if spends {
-                self.funding_spent(channel_id, &placed.transaction, out)?;
-                break;
-            }
         }
+        self.connect_onchain(channel_id, block, is_tip, transactions, out)?;
         if let Some(channel) = self.channels.get_mut(&channel_id)
             && let Some(height) = channel.volatile.given_up_at
             && block.height >= height + BLOCKS_FOR_A_FORGOTTEN_CLOSE
@@ -68,34 +60,6 @@ impl Node {
         self.depth_reached(channel_id, out)
     }
 
-    /// The channel's funding output is spent in a block: by the closing transaction, whether this node
-    /// has the last word of its negotiation or not, or by a commitment.
-    fn funding_spent(
-        &mut self,
-        channel_id: ChannelId,
-        transaction: &Transaction,
-        out: &mut Outbox,
-    ) -> Result<(), ChannelError> {
-        let Some(channel) = self.channels.get_mut(&channel_id) else {
-            return Ok(());
-        };
-        let is_agreed = channel.is_closing_transaction(transaction);
-        channel.volatile.closing_confirmed = is_agreed;
-        if channel.record.closure.is_some() {
-            return Ok(());
-        }
-        if is_agreed {
-            let transaction = transaction.clone();
-            let step = crate::update::UpdateStep::CooperativelyClosed { transaction };
-            channel.commit(vec![step], out)?;
-            self.tell_cooperative(channel_id, out);
-            return Ok(());
-        }
-        let reason = "CommitmentTxConfirmed: the channel was closed on chain";
-        channel.force_close(&self.environment, reason, false, out);
-        Ok(())
-    }
-
     pub(super) fn blocks_disconnected(&mut self, block: BestBlock, out: &mut Outbox) {
         self.best_block = block;
         let ids: Vec<_> = self.channels.keys().copied().collect();
@@ -103,7 +67,10 @@ impl Node {
             let Some(channel) = self.channels.get_mut(&channel_id) else {
                 continue;
             };
-            if let Err(error) = channel.funding_unseen(block.height, out) {
+            let unseen = channel
+                .unwatch_blocks(block.height, out)
+                .and_then(|()| channel.funding_unseen(block.height, out));
+            if let Err(error) = unseen {
                 self.handle_channel_error(channel_id, error, out);
             }
         }

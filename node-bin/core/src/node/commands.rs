@@ -76,7 +76,8 @@ impl Node {
 
     fn first_part(&self, payment_hash: PaymentHash) -> Option<Store> {
         let claimable = self.claimables.get(&payment_hash);
-        let claim = self.claims.get(&payment_hash);
+        let mut claims = self.claims.values();
+        let claim = claims.find(|known| known.claim.payment_hash == payment_hash);
         let of_claim = claim.and_then(|claim| claim.claim.parts.first().copied());
         let first = claimable
             .and_then(|known| known.parts.first().map(|part| part.id))

@@ -7,14 +7,18 @@ use lightning::ln::types::ChannelId;
 use crate::channel::Outbox;
 use crate::channel::opening::{self, OpenRequest, PendingOpen};
 use crate::commitment::sign_counterparty_commitment;
-use crate::effect::Effect;
+use crate::effect::{Effect, UserEvent};
 use crate::engine::Engine;
+use crate::event::{MonitorEvent, MppClaim};
 use crate::input::{Command, Input, Surroundings};
 use crate::keys::Environment;
 use crate::message::Message;
+use crate::node::Node;
 use crate::sim::flows;
 use crate::sim::setup::{CAPACITY_SAT, POLICY, PUSH_MSAT};
 use crate::sim::world::World;
+use crate::source::InboundHtlcId;
+use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
 const A: usize = 0;
 const B: usize = 1;
@@ -323,4 +327,130 @@ fn an_htlc_that_waits_until_it_is_about_to_expire_is_given_back() {
     let channel = &engine.node.channels[&downstream];
     assert_eq!(channel.record.next_htlc_id, before);
     assert!(channel.volatile.adds.is_empty());
+}
+
+#[test]
+fn two_claims_of_one_hash_are_both_resumed_at_a_start() {
+    let mut world = flows::start("mpp-hold", 1).unwrap();
+    const D: usize = 3;
+    while world.phase < 2 {
+        assert!(world.advance());
+    }
+    // The payment is claimable, the user is about to claim it.
+    let mut stored = world.nodes[D].disk.stored().unwrap();
+    let payment = world.flow.payments[0].clone();
+    let (payment_hash, preimage) = (payment.payment_hash, payment.preimage);
+    stored
+        .channels
+        .sort_by_key(|channel| channel.snapshot.parameters.channel_id);
+    let mut parts = Vec::new();
+    for channel in &mut stored.channels {
+        for entry in std::mem::take(&mut channel.entries) {
+            if entry.sequence > channel.snapshot.sequence {
+                channel.snapshot.apply(&entry).unwrap();
+            }
+        }
+        let htlc_ids: Vec<_> = channel.snapshot.inbound.keys().copied().collect();
+        let [htlc_id] = htlc_ids[..] else {
+            panic!("{htlc_ids:?}");
+        };
+        let channel_id = channel.snapshot.parameters.channel_id;
+        parts.push(InboundHtlcId {
+            channel_id,
+            htlc_id,
+        });
+    }
+    let [first, second] = parts[..] else {
+        panic!("{parts:?}");
+    };
+    // An earlier payment with the same hash came over the first channel alone; the acknowledgement of its
+    // claim was lost. Of the claim of this one only the second channel's write was durable.
+    let earlier = InboundHtlcId {
+        htlc_id: first.htlc_id + 1_000,
+        ..first
+    };
+    let claim = |parts: &[InboundHtlcId]| MppClaim {
+        payment_hash,
+        preimage,
+        amount_msat: payment.amount_msat,
+        parts: parts.to_vec(),
+    };
+    let record = &mut stored.channels[0].snapshot;
+    record.raise(MonitorEvent::InboundMppClaimPersisted {
+        htlc_id: earlier.htlc_id,
+        claim: claim(&[earlier]),
+    });
+    let record = &mut stored.channels[1].snapshot;
+    let step = UpdateStep::PaymentPreimage {
+        htlc_id: second.htlc_id,
+        preimage,
+        claim: Some(claim(&parts)),
+    };
+    let content = EntryContent::Update(Update { steps: vec![step] });
+    let sequence = record.sequence + 1;
+    record.apply(&LogEntry { sequence, content }).unwrap();
+    let victim = &world.nodes[D];
+    let engine = victim.engine.as_ref().unwrap();
+    let (node, start, durable) = Node::load(
+        victim.environment.clone(),
+        victim.policy.clone(),
+        stored,
+        engine.node.best_block,
+        surroundings(),
+    )
+    .unwrap();
+    for part in parts {
+        let inbound = &node.channels[&part.channel_id].record.inbound[&part.htlc_id];
+        assert_eq!(inbound.preimage(), Some(preimage), "{part:?}");
+    }
+    let mut engine = Engine::new(node, start, durable);
+    let mut claimed = 0;
+    loop {
+        let told: Vec<_> = drive(&mut engine)
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Tell { id, event } => Some((id, event)),
+                _ => None,
+            })
+            .collect();
+        if told.is_empty() {
+            break;
+        }
+        for (id, event) in told {
+            claimed += usize::from(matches!(event, UserEvent::PaymentClaimed { .. }));
+            engine.input(Input::Told { id });
+        }
+    }
+    assert_eq!(claimed, 2);
+    assert!(engine.node.claims.is_empty());
+}
+
+#[test]
+fn a_close_is_published_again_at_a_start() {
+    for force in [false, true] {
+        let mut world = flows::start("direct", 1).unwrap();
+        let channel_id = channel_between(&world, A, B);
+        let command = if force {
+            Command::ForceClose { channel_id }
+        } else {
+            Command::Close { channel_id }
+        };
+        world.play(Default::default());
+        world.nodes[A].user.order(command);
+        world.run_to_rest();
+        let node = &world.nodes[A];
+        let stored = node.disk.stored().unwrap();
+        let tip = node.engine.as_ref().unwrap().node.best_block;
+        let (environment, policy) = (node.environment.clone(), node.policy.clone());
+        let (node, start, durable) =
+            Node::load(environment, policy, stored, tip, surroundings()).unwrap();
+        assert!(node.channels[&channel_id].record.closure.is_some());
+        let mut engine = Engine::new(node, start, durable);
+        let published = drive(&mut engine).iter().any(|effect| match effect {
+            Effect::Broadcast { .. } => !force,
+            Effect::BumpCommitment { .. } => force,
+            _ => false,
+        });
+        assert!(published, "{force}");
+    }
 }

@@ -20,7 +20,7 @@ impl Node {
         }
         for channel in self.channels.values_mut() {
             let is_forced = matches!(channel.record.closure, Some(Closure::Forced { .. }));
-            if channel.peer() == peer && !is_forced && !channel.volatile.closing_confirmed {
+            if channel.peer() == peer && !is_forced && channel.record.onchain.funding_spend.is_none() {
                 channel.peer_up(&self.environment, out);
             }
         }
@@ -153,14 +153,20 @@ impl Node {
         message: &Message,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
-        if let (Message::ChannelReestablish(_), Some(channel)) =
-            (message, self.channels.get(&channel_id))
-        {
-            let data = "the channel is closed".into();
-            let error = Message::Error(msgs::ErrorMessage { channel_id, data });
-            out.send_now(channel.peer(), error);
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return Ok(());
+        };
+        match message {
+            Message::ChannelReestablish(_) => {
+                let data = "the channel is closed".into();
+                let error = Message::Error(msgs::ErrorMessage { channel_id, data });
+                out.send_now(channel.peer(), error);
+                Ok(())
+            }
+            // It cannot be answered any more, but its preimage is worth money upstream.
+            Message::UpdateFulfillHtlc(m) => channel.receive_fulfill(m, out),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Both sides know where they stand: what waited goes on.

@@ -30,12 +30,13 @@ mod forwarding;
 mod hostile_tests;
 mod lifecycle;
 mod messages;
+mod onchain;
 mod receiving;
 mod recovering;
 mod resolving;
 mod sending;
 
-use receiving::{Claim, ClaimState, Claimable};
+use receiving::{Claim, ClaimId, ClaimState, Claimable};
 use sending::Sending;
 
 /// This node's policy. The same in every life unless the user changes it.
@@ -114,7 +115,7 @@ pub struct Node {
     /// Payments to this node that can be claimed, or could if the rest came.
     pub(crate) claimables: BTreeMap<PaymentHash, Claimable>,
     /// Claims of which the user has not handled the event yet.
-    pub(crate) claims: BTreeMap<PaymentHash, Claim>,
+    pub(crate) claims: BTreeMap<ClaimId, Claim>,
     /// What is known of own payments besides their records.
     pub(crate) sending: BTreeMap<PaymentId, Sending>,
     /// What the user was told and has not handled.
@@ -135,12 +136,17 @@ pub struct Node {
 pub(crate) enum TellPurpose {
     /// Nothing.
     News,
-    /// The claim of this payment is done.
-    Claimed(PaymentHash),
+    /// This claim is done.
+    Claimed(ClaimId),
     /// This forward's event may go.
     Forwarded(EventId),
     /// This payment's outcome is known to the user.
-    Outcome(PaymentId),
+    Outcome {
+        /// Which.
+        payment_id: PaymentId,
+        /// It was told as sent; else as failed.
+        sent: bool,
+    },
     /// This channel's end is known to the user.
     Closed(ChannelId),
 }
@@ -189,7 +195,7 @@ impl Node {
             node.payments.insert(record.payment_id, record);
         }
         let mut out = Outbox::default();
-        node.publish_funding_again(&mut out);
+        node.publish_again(&mut out);
         node.rebuild_payments();
         node.tell_again(&mut out);
         node.settle(&mut out);
@@ -209,8 +215,12 @@ impl Node {
             Input::BlockConnected {
                 height,
                 hash,
+                is_tip,
                 transactions,
-            } => self.block_connected(BestBlock { height, hash }, &transactions, &mut out),
+            } => {
+                let block = BestBlock { height, hash };
+                self.block_connected(block, is_tip, &transactions, &mut out);
+            }
             Input::BlocksDisconnected { height, hash } => {
                 self.blocks_disconnected(BestBlock { height, hash }, &mut out);
             }
@@ -235,6 +245,7 @@ impl Node {
     fn settle(&mut self, out: &mut Outbox) {
         while self.surface(out) | self.flush(out) {}
         self.continue_closing(out);
+        self.publish_claims(out);
         self.finish_claims(out);
         self.acknowledge(out);
         self.archive(out);
@@ -269,15 +280,17 @@ impl Node {
     fn told(&mut self, id: TellId, out: &mut Outbox) {
         match self.tells.remove(&id) {
             None | Some(TellPurpose::News) => {}
-            Some(TellPurpose::Claimed(hash)) => {
-                if let Some(claim) = self.claims.get_mut(&hash) {
+            Some(TellPurpose::Claimed(id)) => {
+                if let Some(claim) = self.claims.get_mut(&id) {
                     claim.state = ClaimState::Handled;
                 }
             }
             Some(TellPurpose::Forwarded(event)) => {
                 self.forwarded.insert(event, true);
             }
-            Some(TellPurpose::Outcome(payment_id)) => self.outcome_handled(payment_id, out),
+            Some(TellPurpose::Outcome { payment_id, sent }) => {
+                self.outcome_handled(payment_id, sent, out);
+            }
             Some(TellPurpose::Closed(channel_id)) => {
                 if let Some(channel) = self.channels.get_mut(&channel_id) {
                     channel.volatile.closure_told = true;

@@ -72,6 +72,23 @@ pub(crate) enum ClaimState {
     Handled,
 }
 
+/// A claim's name. Its first part tells it from others of the same hash: a sender may pay twice, and a
+/// crash may bring an earlier claim's event back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClaimId {
+    pub payment_hash: PaymentHash,
+    first_part: Option<InboundHtlcId>,
+}
+
+impl ClaimId {
+    pub fn of(claim: &MppClaim) -> Self {
+        ClaimId {
+            payment_hash: claim.payment_hash,
+            first_part: claim.parts.first().copied(),
+        }
+    }
+}
+
 /// A claim under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
@@ -141,7 +158,8 @@ impl Node {
             return Err(refuse());
         }
         // A second payment for a hash that is being claimed would be money for nothing.
-        if self.claims.contains_key(&meant.payment_hash) {
+        let is_claimed = |id: &ClaimId| id.payment_hash == meant.payment_hash;
+        if self.claims.keys().any(is_claimed) {
             return Err(refuse());
         }
         match (&meant.keysend_preimage, &meant.payment_secret) {
@@ -214,7 +232,7 @@ impl Node {
             claim: claim.clone(),
             state: ClaimState::Writing,
         };
-        self.claims.insert(claim.payment_hash, known);
+        self.claims.insert(ClaimId::of(&claim), known);
         for part in &claim.parts {
             let Some(channel) = self.channels.get_mut(&part.channel_id) else {
                 continue;
@@ -230,7 +248,7 @@ impl Node {
     /// A start found a part whose preimage was durable: the others are claimed with it. Parts that
     /// are gone or claimed already are done.
     pub(super) fn resume_claim(&mut self, claim: MppClaim, out: &mut Outbox) {
-        if !self.claims.contains_key(&claim.payment_hash) {
+        if !self.claims.contains_key(&ClaimId::of(&claim)) {
             self.begin_claim(claim, out);
         }
     }
@@ -256,17 +274,17 @@ impl Node {
                     .iter()
                     .all(|part| self.is_claimed_part(*part))
             })
-            .map(|known| (known.claim.payment_hash, known.claim.amount_msat))
+            .map(|known| (ClaimId::of(&known.claim), known.claim.amount_msat))
             .collect();
-        for (payment_hash, amount_msat) in finished {
-            if let Some(known) = self.claims.get_mut(&payment_hash) {
+        for (id, amount_msat) in finished {
+            if let Some(known) = self.claims.get_mut(&id) {
                 known.state = ClaimState::Told;
             }
             let event = UserEvent::PaymentClaimed {
-                payment_hash,
+                payment_hash: id.payment_hash,
                 amount_msat,
             };
-            self.tell(event, TellPurpose::Claimed(payment_hash), None, out);
+            self.tell(event, TellPurpose::Claimed(id), None, out);
         }
     }
 
@@ -291,10 +309,10 @@ impl Node {
                     .iter()
                     .any(|part| has(part, EventKind::MppClaim))
             })
-            .map(|known| known.claim.payment_hash)
+            .map(|known| ClaimId::of(&known.claim))
             .collect();
-        for hash in over {
-            self.claims.remove(&hash);
+        for id in over {
+            self.claims.remove(&id);
         }
     }
 

@@ -106,13 +106,15 @@ impl Node {
         }
     }
 
-    /// A crash may have come before the funding transaction was published, or with it in a mempool that
-    /// forgot it. Publishing it again is harmless.
-    pub(super) fn publish_funding_again(&self, out: &mut Outbox) {
+    /// A crash may have come before a channel's funding or closing transaction was published, or with it
+    /// in a mempool that forgot it. Publishing it again is harmless.
+    pub(super) fn publish_again(&self, out: &mut Outbox) {
         for channel in self.channels.values() {
-            if let (Some(transaction), None) =
-                (&channel.record.funding.transaction, &channel.record.closure)
-            {
+            // What a closed channel has to publish is published with its claims.
+            if let (Some(transaction), None) = (
+                &channel.record.funding.transaction,
+                &channel.record.closure,
+            ) {
                 out.now(Effect::Broadcast {
                     channel_id: channel.id(),
                     transactions: vec![transaction.clone()],

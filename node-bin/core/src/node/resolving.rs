@@ -102,29 +102,12 @@ impl Node {
                 let channel_id = id.channel_id;
                 let event = UserEvent::ChannelClosed { channel_id, reason };
                 self.tell(event, TellPurpose::Closed(channel_id), None, out);
-                self.publish_holder_commitment(channel_id, out);
+                out.now(Effect::DropSends { channel_id });
+                if let Some(channel) = self.channels.get_mut(&channel_id) {
+                    channel.volatile.claims_due = true;
+                }
             }
             MonitorEvent::CommitmentTxConfirmed => {}
-        }
-    }
-
-    fn publish_holder_commitment(
-        &mut self,
-        channel_id: lightning::ln::types::ChannelId,
-        out: &mut Outbox,
-    ) {
-        let Some(channel) = self.channels.get(&channel_id) else {
-            return;
-        };
-        out.now(Effect::DropSends { channel_id });
-        if let Some(transaction) = channel.transaction_to_publish(&self.environment) {
-            out.after(
-                channel.store(),
-                Effect::Broadcast {
-                    channel_id,
-                    transactions: vec![transaction],
-                },
-            );
         }
     }
 

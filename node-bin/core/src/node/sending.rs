@@ -323,17 +323,27 @@ impl Node {
                 reason: reason.clone(),
             },
         };
-        let purpose = TellPurpose::Outcome(payment_id);
+        let purpose = TellPurpose::Outcome {
+            payment_id,
+            sent: matches!(outcome, PaymentOutcome::Sent { .. }),
+        };
         self.tell(event, purpose, Some(Store::Payment(payment_id)), out);
     }
 
-    pub(super) fn outcome_handled(&mut self, payment_id: PaymentId, out: &mut Outbox) {
+    /// The user has handled an outcome; an older one than the record's counts for nothing.
+    pub(super) fn outcome_handled(
+        &mut self,
+        payment_id: PaymentId,
+        sent: bool,
+        out: &mut Outbox,
+    ) {
         let current = self
             .sending
             .get(&payment_id)
             .is_some_and(|sending| sending.told);
         if let Some(record) = self.payments.get_mut(&payment_id)
             && current
+            && matches!(record.outcome, Some(PaymentOutcome::Sent { .. })) == sent
             && !record.told
         {
             record.told = true;
@@ -428,7 +438,7 @@ impl Node {
             .iter()
             .filter(pending)
             .map(part_amount_msat)
-            .sum();
+            .fold(0, u64::saturating_add);
         // A record that was rebuilt from a failure alone knows no amount.
         if on_its_way > 0 && on_its_way >= record.amount_msat {
             return;
@@ -452,7 +462,8 @@ impl Node {
             out.now(effect);
             return;
         }
-        if on_its_way > 0 {
+        // Whatever it carries: a part that may still be claimed keeps the payment from having failed.
+        if record.parts.iter().any(|part| pending(&part)) {
             return;
         }
         record.outcome = Some(PaymentOutcome::Failed {

@@ -1,5 +1,7 @@
 //! A channel's record.
 
+use std::collections::BTreeMap;
+
 use lightning::io::{Error, Read};
 use lightning::ln::msgs::DecodeError;
 use lightning::util::ser::{Readable, Writeable, Writer};
@@ -8,8 +10,8 @@ use lightning::{impl_writeable_tlv_based, impl_writeable_tlv_based_enum};
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, Closure, CounterpartyChanges,
     CounterpartyCommitment, FundingState, HolderChanges, HolderCommitment, InboundHtlc,
-    OutboundHtlc, PendingEvent, Rejection, Resolution, RevokedSecrets, ShutdownState,
-    SignedCommitment,
+    OnchainRecord, OutboundHtlc, PendingEvent, Rejection, Resolution, RevokedCommitment, RevokedHtlcRecord,
+    RevokedSecrets, ShutdownState, SeenTransaction, SignedCommitment,
 };
 
 impl_writeable_tlv_based!(ChannelLimits, {
@@ -97,6 +99,17 @@ impl_writeable_tlv_based!(OutboundHtlc, {
     (2, source, required),
     (4, added_by, required),
     (6, preimage, option),
+    (8, failed_back, required),
+});
+
+impl_writeable_tlv_based!(SeenTransaction, {
+    (0, transaction, required),
+    (2, height, required),
+});
+
+impl_writeable_tlv_based!(OnchainRecord, {
+    (0, funding_spend, option),
+    (2, spends, required_vec),
 });
 
 impl_writeable_tlv_based!(PendingEvent, {
@@ -139,6 +152,18 @@ impl Readable for RevokedSecrets {
     }
 }
 
+impl_writeable_tlv_based!(RevokedHtlcRecord, {
+    (0, direction, required),
+    (2, htlc_id, required),
+    (4, payment_hash, required),
+    (6, cltv_expiry, required),
+    (8, amount_msat, required),
+});
+
+impl_writeable_tlv_based!(RevokedCommitment, {
+    (0, htlcs, required_vec),
+});
+
 impl_writeable_tlv_based!(ChannelRecord, {
     (0, sequence, required),
     (2, parameters, required),
@@ -157,4 +182,6 @@ impl_writeable_tlv_based!(ChannelRecord, {
     (28, events, required_vec),
     (30, shutdown, required),
     (32, closure, option),
+    (34, revoked_htlcs, (default_value, BTreeMap::new())),
+    (36, onchain, (default_value, OnchainRecord::default())),
 });

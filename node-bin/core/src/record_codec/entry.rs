@@ -63,6 +63,29 @@ impl_writeable_tlv_based_enum!(UpdateStep,
     (26, CooperativelyClosed) => {
         (0, transaction, required),
     },
+    (32, FundingSpent) => {
+        (0, transaction, required),
+        (2, height, required),
+    },
+    (34, OutputsSpent) => {
+        (0, transaction, required),
+        (2, height, required),
+    },
+    (36, BlocksDisconnected) => {
+        (0, height, required),
+    },
+    (38, OutboundClaimed) => {
+        (0, htlc_id, required),
+        (2, preimage, required),
+    },
+    (40, OutboundFailed) => {
+        (0, htlc_id, required),
+        (2, failure_code, required),
+        (4, is_final, required),
+    },
+    (42, OutboundGone) => {
+        (0, htlc_id, required),
+    },
     (28, ChannelForceClosed) => {
         (0, reason, required),
         (2, broadcast, required),

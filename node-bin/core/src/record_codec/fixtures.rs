@@ -281,6 +281,7 @@ pub(crate) fn channel() -> ChannelRecord {
         source,
         added_by: 39,
         preimage,
+        failed_back: false,
     };
     ChannelRecord {
         sequence: 47,
@@ -305,6 +306,7 @@ pub(crate) fn channel() -> ChannelRecord {
         }),
         counterparty_next_point: Some(key(38)),
         counterparty_secrets: revoked(),
+        revoked_htlcs: BTreeMap::from([(2, revoked_commitment())]),
         holder_changes: HolderChanges {
             signed: changes(),
             acked: vec![],
@@ -329,6 +331,28 @@ pub(crate) fn channel() -> ChannelRecord {
             reason: "an HTLC expires".into(),
             broadcast: true,
         }),
+        onchain: OnchainRecord {
+            funding_spend: Some(SeenTransaction {
+                transaction: transaction(57),
+                height: 118,
+            }),
+            spends: vec![SeenTransaction {
+                transaction: transaction(58),
+                height: 119,
+            }],
+        },
+    }
+}
+
+fn revoked_commitment() -> RevokedCommitment {
+    RevokedCommitment {
+        htlcs: vec![RevokedHtlcRecord {
+            direction: Direction::Inbound,
+            htlc_id: 4,
+            payment_hash: PaymentHash([59; 32]),
+            cltv_expiry: 690,
+            amount_msat: 2_000_000,
+        }],
     }
 }
 
@@ -408,8 +432,32 @@ fn life_steps() -> Vec<UpdateStep> {
     ]
 }
 
+fn chain_steps() -> Vec<UpdateStep> {
+    vec![
+        UpdateStep::FundingSpent {
+            transaction: transaction(55),
+            height: 120,
+        },
+        UpdateStep::OutputsSpent {
+            transaction: transaction(56),
+            height: 121,
+        },
+        UpdateStep::BlocksDisconnected { height: 119 },
+        UpdateStep::OutboundClaimed {
+            htlc_id: 1,
+            preimage: PaymentPreimage([9; 32]),
+        },
+        UpdateStep::OutboundFailed {
+            htlc_id: 2,
+            failure_code: 0x4008,
+            is_final: true,
+        },
+        UpdateStep::OutboundGone { htlc_id: 1 },
+    ]
+}
+
 pub(crate) fn update() -> LogEntry {
-    let steps = [commitment_steps(), life_steps()].concat();
+    let steps = [commitment_steps(), life_steps(), chain_steps()].concat();
     LogEntry {
         sequence: 48,
         content: EntryContent::Update(Update { steps }),

@@ -8,8 +8,10 @@ use bitcoin::{
 };
 use lightning::ln::types::ChannelId;
 
+use crate::channel::Channel;
 use crate::effect::{Effect, Store, Write};
 use crate::input::Input;
+use crate::onchain::bumping::{SecondStage, feeless_second_stages};
 use crate::message::Message;
 use crate::payment::RouteWish;
 use crate::source::{PathHop, PaymentId};
@@ -48,6 +50,10 @@ impl World {
                     self.chain.publish(transaction);
                 }
             }
+            Effect::BumpCommitment { channel_id, .. } => self.publish_commitment(node, channel_id),
+            Effect::BumpHtlcs {
+                channel_id, htlcs, ..
+            } => self.publish_second_stages(node, channel_id, &htlcs),
             Effect::Tell { id, event } => {
                 judge::telling::told(self, node, &event);
                 let life = self.nodes[node].life;
@@ -142,6 +148,40 @@ impl World {
             }
         }
         Some(sequence)
+    }
+
+    /// The commitment alone: this chain takes what pays no fee.
+    fn publish_commitment(&mut self, node: usize, channel_id: ChannelId) {
+        let Some(channel) = self.channel_of(node, channel_id) else {
+            return;
+        };
+        let environment = self.nodes[node].environment.clone();
+        if let Some(transaction) = channel.transaction_to_publish(&environment) {
+            judge::sending::broadcast(self, node, channel_id, std::slice::from_ref(&transaction));
+            self.chain.publish(transaction);
+        }
+    }
+
+    fn publish_second_stages(
+        &mut self,
+        node: usize,
+        channel_id: ChannelId,
+        htlcs: &[SecondStage],
+    ) {
+        let Some(channel) = self.channel_of(node, channel_id) else {
+            return;
+        };
+        let environment = self.nodes[node].environment.clone();
+        let transactions = feeless_second_stages(&environment, &channel.record, htlcs);
+        judge::sending::broadcast(self, node, channel_id, &transactions);
+        for transaction in transactions {
+            self.chain.publish(transaction);
+        }
+    }
+
+    fn channel_of(&self, node: usize, channel_id: ChannelId) -> Option<Channel> {
+        let engine = self.nodes[node].engine.as_ref()?;
+        engine.node.channels.get(&channel_id).cloned()
     }
 
     fn archive(&mut self, node: usize, channel_id: ChannelId) {

@@ -97,6 +97,16 @@ impl Names {
             Effect::Broadcast { channel_id, .. } => {
                 format!("broadcast {}", self.channel(channel_id))
             }
+            Effect::BumpCommitment { channel_id, .. } => {
+                format!("publish commitment {}", self.channel(channel_id))
+            }
+            Effect::BumpHtlcs {
+                channel_id, htlcs, ..
+            } => format!(
+                "publish {} second stages {}",
+                htlcs.len(),
+                self.channel(channel_id)
+            ),
             Effect::Tell { id, event } => format!("tell {} {}", id.0, self.event(event)),
             Effect::Answer { id, result } => format!("answer {id} {result:?}"),
             Effect::Fund { amount_sat, .. } => format!("fund {amount_sat} sat"),

@@ -203,6 +203,7 @@ impl World {
         let input = Input::BlockConnected {
             height,
             hash: block.hash,
+            is_tip: height == self.chain.height(),
             transactions: block.transactions.clone(),
         };
         self.input(node, input);

@@ -124,6 +124,24 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn revoked_htlc()(
+        direction in direction(),
+        (htlc_id, amount_msat) in any::<(u64, u64)>(),
+        payment_hash in bytes_32(),
+        cltv_expiry in any::<u32>(),
+    ) -> RevokedHtlcRecord {
+        let payment_hash = PaymentHash(payment_hash);
+        RevokedHtlcRecord { direction, htlc_id, payment_hash, cltv_expiry, amount_msat }
+    }
+}
+
+prop_compose! {
+    fn revoked_commitment()(htlcs in vec(revoked_htlc(), 0..3)) -> RevokedCommitment {
+        RevokedCommitment { htlcs }
+    }
+}
+
+prop_compose! {
     fn inbound()(
         add in htlc_add(),
         committed in any::<bool>(),
@@ -160,8 +178,9 @@ prop_compose! {
         source in source(),
         added_by in any::<u64>(),
         preimage in maybe(preimage()),
+        failed_back in any::<bool>(),
     ) -> OutboundHtlc {
-        OutboundHtlc { add, source, added_by, preimage }
+        OutboundHtlc { add, source, added_by, preimage, failed_back }
     }
 }
 
@@ -169,6 +188,20 @@ prop_compose! {
     fn pending()(event in monitor_event(), made_by in any::<u64>()) -> PendingEvent {
         PendingEvent { event, made_by }
     }
+}
+
+fn seen() -> impl Strategy<Value = SeenTransaction> {
+    (transaction(), any::<u32>()).prop_map(|(transaction, height)| SeenTransaction {
+        transaction,
+        height,
+    })
+}
+
+fn onchain() -> impl Strategy<Value = OnchainRecord> {
+    (maybe(seen()), vec(seen(), 0..3)).prop_map(|(funding_spend, spends)| OnchainRecord {
+        funding_spend,
+        spends,
+    })
 }
 
 fn closure() -> impl Strategy<Value = Closure> {
@@ -186,12 +219,14 @@ prop_compose! {
         (holder, counterparty, next_counterparty) in (holder(), counterparty(), maybe(signed())),
         counterparty_next_point in maybe(public_key()),
         counterparty_secrets in revoked(),
+        revoked_htlcs in btree_map(any::<u64>(), revoked_commitment(), 0..3),
         [signed, acked, their_acked, their_signed] in [changes(), changes(), changes(), changes()],
         inbound in btree_map(any::<u64>(), inbound(), 0..3),
         outbound in btree_map(any::<u64>(), outbound(), 0..3),
         events in vec(pending(), 0..4),
         (ours, theirs) in (maybe(script()), maybe(script())),
         closure in maybe(closure()),
+        onchain in onchain(),
     ) -> ChannelRecord {
         ChannelRecord {
             sequence,
@@ -202,6 +237,7 @@ prop_compose! {
             next_counterparty,
             counterparty_next_point,
             counterparty_secrets,
+            revoked_htlcs,
             holder_changes: HolderChanges { signed, acked },
             counterparty_changes: CounterpartyChanges { acked: their_acked, signed: their_signed },
             next_htlc_id,
@@ -211,6 +247,7 @@ prop_compose! {
             events,
             shutdown: ShutdownState { holder: ours, counterparty: theirs },
             closure,
+            onchain,
         }
     }
 }

@@ -71,8 +71,36 @@ fn life_step() -> impl Strategy<Value = UpdateStep> {
     ]
 }
 
+fn chain_step() -> impl Strategy<Value = UpdateStep> {
+    prop_oneof![
+        (transaction(), any::<u32>()).prop_map(|(transaction, height)| {
+            UpdateStep::FundingSpent {
+                transaction,
+                height,
+            }
+        }),
+        (transaction(), any::<u32>()).prop_map(|(transaction, height)| {
+            UpdateStep::OutputsSpent {
+                transaction,
+                height,
+            }
+        }),
+        any::<u32>().prop_map(|height| UpdateStep::BlocksDisconnected { height }),
+        (any::<u64>(), preimage())
+            .prop_map(|(htlc_id, preimage)| UpdateStep::OutboundClaimed { htlc_id, preimage }),
+        any::<(u64, u16, bool)>().prop_map(|(htlc_id, failure_code, is_final)| {
+            UpdateStep::OutboundFailed {
+                htlc_id,
+                failure_code,
+                is_final,
+            }
+        }),
+        any::<u64>().prop_map(|htlc_id| UpdateStep::OutboundGone { htlc_id }),
+    ]
+}
+
 fn content() -> impl Strategy<Value = EntryContent> {
-    let step = prop_oneof![commitment_step(), life_step()];
+    let step = prop_oneof![commitment_step(), life_step(), chain_step()];
     prop_oneof![
         3 => vec(step, 0..4).prop_map(|steps| EntryContent::Update(Update { steps })),
         1 => vec(event_key(), 0..4).prop_map(EntryContent::Acks),

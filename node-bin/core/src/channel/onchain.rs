@@ -1,0 +1,406 @@
+//! A channel on the chain: what has been spent, what that means for its HTLCs, and what is the holder's to
+//! claim. Everything is read anew from the record and the transactions in it; nothing else is remembered,
+//! so that a restart or a reorganisation needs no special case.
+
+use bitcoin::{OutPoint, Transaction};
+use lightning::types::payment::PaymentPreimage;
+
+use crate::input::PlacedTransaction;
+use crate::keys::Environment;
+use crate::onchain::bumping::SecondStage;
+use crate::onchain::claims::{Claim, claim_of, second_stage_claim};
+use crate::onchain::identify::{FundingSpend, HtlcOutput, OutputKind, identify};
+use crate::onchain::spend::{SpendPath, read_delayed_spend, read_spend, second_stage_output};
+use crate::onion::code;
+use crate::record::{Closure, Resolution};
+use crate::source::HtlcSource;
+use crate::spec::Direction;
+use crate::update::UpdateStep;
+
+use super::{Channel, ChannelError, Outbox};
+
+/// Confirmations after which the chain is taken at its word.
+pub const ANTI_REORG_DELAY: u32 = 6;
+/// Blocks before an inbound HTLC's expiry at which a channel is closed to claim it on chain.
+pub const CLTV_CLAIM_BUFFER: u32 = 18;
+/// Blocks after an outbound HTLC's expiry at which a channel is closed to take it back; and blocks before
+/// an inbound HTLC's expiry at which it is failed upstream although the chain has not decided.
+pub const LATENCY_GRACE_PERIOD_BLOCKS: u32 = 3;
+
+/// What an output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnchainKind {
+    /// An output of the commitment.
+    Commitment(OutputKind),
+    /// The output of a second-stage transaction of whoever published the commitment.
+    SecondStage,
+}
+
+/// An output that the channel's end has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnchainOutput {
+    /// Where it is.
+    pub outpoint: OutPoint,
+    /// Satoshis.
+    pub amount_sat: u64,
+    /// Height of its block.
+    pub confirmed: u32,
+    /// What it is.
+    pub kind: OnchainKind,
+    /// How it was spent, and the height of that block.
+    pub spent: Option<(SpendPath, u32)>,
+}
+
+impl OnchainOutput {
+    /// The HTLC that it holds, if it is one of the commitment's.
+    pub fn htlc(&self) -> Option<&HtlcOutput> {
+        match &self.kind {
+            OnchainKind::Commitment(OutputKind::Htlc(htlc) | OutputKind::RevokedHtlc(htlc)) => {
+                Some(htlc)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where a channel that has ended on the chain stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Whose transaction ended it.
+    pub spend: FundingSpend,
+    /// Height of that transaction's block.
+    pub confirmed: u32,
+    /// What it made.
+    pub outputs: Vec<OnchainOutput>,
+}
+
+/// Whether a block at this height is beyond any reorganisation at this tip.
+fn is_final(confirmed: u32, tip: u32) -> bool {
+    tip + 1 >= confirmed.saturating_add(ANTI_REORG_DELAY)
+}
+
+impl Channel {
+    /// Where the channel stands, once something spends its funding output in a block.
+    pub fn position(&self, environment: &Environment) -> Option<Position> {
+        let onchain = &self.record.onchain;
+        let ended = onchain.funding_spend.as_ref()?;
+        let txid = ended.transaction.compute_txid();
+        let identified = identify(environment, &self.record, &ended.transaction);
+        let mut outputs: Vec<_> = identified
+            .outputs
+            .iter()
+            .map(|output| OnchainOutput {
+                outpoint: OutPoint {
+                    txid,
+                    vout: output.vout,
+                },
+                amount_sat: output.amount_sat,
+                confirmed: ended.height,
+                kind: OnchainKind::Commitment(output.kind),
+                spent: None,
+            })
+            .collect();
+        for seen in &onchain.spends {
+            note_spends(&mut outputs, &seen.transaction, seen.height);
+        }
+        Some(Position {
+            spend: identified.spend,
+            confirmed: ended.height,
+            outputs,
+        })
+    }
+
+    /// Takes note of whatever a block says about the channel's end.
+    pub(crate) fn watch_block(
+        &mut self,
+        environment: &Environment,
+        height: u32,
+        transactions: &[PlacedTransaction],
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        let funding = self.record.parameters.funding.into_bitcoin_outpoint();
+        for placed in transactions {
+            let spends =
+                |outpoint: &OutPoint| placed.transaction.input.iter().any(|i| i.previous_output == *outpoint);
+            if spends(&funding) {
+                self.funding_spent(environment, &placed.transaction, height, out)?;
+                continue;
+            }
+            let Some(position) = self.position(environment) else {
+                continue;
+            };
+            let concerns = position.outputs.iter().any(|output| spends(&output.outpoint));
+            let txid = placed.transaction.compute_txid();
+            let mut known = self.record.onchain.spends.iter();
+            if concerns && !known.any(|seen| seen.transaction.compute_txid() == txid) {
+                let step = UpdateStep::OutputsSpent {
+                    transaction: placed.transaction.clone(),
+                    height,
+                };
+                self.commit(vec![step], out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what blocks above this height said.
+    pub(crate) fn unwatch_blocks(&mut self, height: u32, out: &mut Outbox) -> Result<(), ChannelError> {
+        let onchain = &self.record.onchain;
+        let mut seen = onchain.funding_spend.iter().chain(&onchain.spends);
+        if seen.any(|seen| seen.height > height) {
+            self.commit(vec![UpdateStep::BlocksDisconnected { height }], out)?;
+        }
+        Ok(())
+    }
+
+    fn funding_spent(
+        &mut self,
+        environment: &Environment,
+        transaction: &Transaction,
+        height: u32,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        let known = &self.record.onchain.funding_spend;
+        let is_known = known
+            .as_ref()
+            .is_some_and(|seen| seen.transaction.compute_txid() == transaction.compute_txid());
+        if is_known {
+            return Ok(());
+        }
+        let mut steps = vec![UpdateStep::FundingSpent {
+            transaction: transaction.clone(),
+            height,
+        }];
+        if self.record.closure.is_none() {
+            let spend = identify(environment, &self.record, transaction).spend;
+            steps.push(match spend {
+                FundingSpend::Cooperative => UpdateStep::CooperativelyClosed {
+                    transaction: transaction.clone(),
+                },
+                _ => UpdateStep::ChannelForceClosed {
+                    reason: "CommitmentTxConfirmed: a commitment transaction is in a block".into(),
+                    // Should a reorganisation take it out again.
+                    broadcast: true,
+                },
+            });
+        }
+        self.commit(steps, out)
+    }
+
+    /// What the chain has decided about HTLCs that the holder offered, at this tip.
+    pub(crate) fn decided(&self, position: &Position, tip: u32) -> Vec<UpdateStep> {
+        let mut steps = Vec::new();
+        for (htlc_id, htlc) in &self.record.outbound {
+            let htlc_id = *htlc_id;
+            let output = position.outputs.iter().find(|output| {
+                output
+                    .htlc()
+                    .is_some_and(|on| on.direction == Direction::Outbound && on.htlc_id == htlc_id)
+            });
+            let (found, is_over) = match output.map(|output| output.spent) {
+                Some(None) => (None, false),
+                Some(Some((SpendPath::Preimage { preimage, .. }, at))) => {
+                    (Some(preimage), is_final(at, tip))
+                }
+                Some(Some((_, at))) => (None, is_final(at, tip)),
+                None => self.decided_without_output(position, htlc.add.payment_hash, htlc.add.cltv_expiry, tip),
+            };
+            if let (Some(preimage), None) = (found, htlc.preimage) {
+                steps.push(UpdateStep::OutboundClaimed { htlc_id, preimage });
+            }
+            let is_claimed = found.is_some() || htlc.preimage.is_some();
+            if is_over && is_claimed {
+                steps.push(UpdateStep::OutboundGone { htlc_id });
+            } else if is_over || (!is_claimed && !htlc.failed_back && self.is_too_late(htlc, tip)) {
+                steps.push(UpdateStep::OutboundFailed {
+                    htlc_id,
+                    failure_code: code::PERMANENT_CHANNEL_FAILURE,
+                    is_final: is_over,
+                });
+            }
+        }
+        steps
+    }
+
+    /// An HTLC that has no output in what ended the channel: trimmed, or never in it. A commitment that
+    /// the record does not know may hold it all the same; then a preimage is looked for in every spend.
+    fn decided_without_output(
+        &self,
+        position: &Position,
+        payment_hash: lightning::types::payment::PaymentHash,
+        cltv_expiry: u32,
+        tip: u32,
+    ) -> (Option<PaymentPreimage>, bool) {
+        if !matches!(position.spend, FundingSpend::Unknown { .. }) {
+            return (None, is_final(position.confirmed, tip));
+        }
+        let inputs = self.record.onchain.spends.iter().flat_map(|seen| &seen.transaction.input);
+        let preimage = inputs
+            .flat_map(|input| input.witness.iter())
+            .filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok())
+            .map(PaymentPreimage)
+            .find(|preimage| lightning::types::payment::PaymentHash::from(*preimage) == payment_hash);
+        let is_over = is_final(position.confirmed, tip) && is_final(cltv_expiry, tip);
+        (preimage, is_over)
+    }
+
+    /// Whether an inbound HTLC that pays for this one is about to expire: it has to be failed upstream, or
+    /// the upstream channel is lost too.
+    fn is_too_late(&self, htlc: &crate::record::OutboundHtlc, tip: u32) -> bool {
+        match &htlc.source {
+            HtlcSource::Own { .. } => false,
+            HtlcSource::Forward { parts } => parts
+                .iter()
+                .any(|part| part.cltv_expiry <= tip + LATENCY_GRACE_PERIOD_BLOCKS),
+        }
+    }
+
+    /// Everything unspent that is the holder's and needs no second stage, with the height of its output.
+    pub fn claims(&self, position: &Position) -> Vec<(Claim, u32)> {
+        position
+            .outputs
+            .iter()
+            .filter(|output| output.spent.is_none())
+            .filter_map(|output| {
+                let claim = match output.kind {
+                    OnchainKind::SecondStage => {
+                        second_stage_claim(&position.spend, output.outpoint, output.amount_sat)
+                    }
+                    OnchainKind::Commitment(kind) => {
+                        let preimage = output.htlc().and_then(|htlc| self.inbound_preimage(htlc));
+                        let of = crate::onchain::identify::CommitmentOutput {
+                            vout: output.outpoint.vout,
+                            amount_sat: output.amount_sat,
+                            kind,
+                        };
+                        claim_of(&position.spend, output.outpoint.txid, &of, preimage)
+                    }
+                };
+                claim.map(|claim| (claim, output.confirmed))
+            })
+            .collect()
+    }
+
+    /// HTLCs of the holder's own commitment that a second-stage transaction can take at this tip.
+    pub fn second_stages(&self, position: &Position, tip: u32) -> Vec<SecondStage> {
+        if !matches!(position.spend, FundingSpend::Holder { .. }) {
+            return Vec::new();
+        }
+        let unspent = position
+            .outputs
+            .iter()
+            .filter(|output| output.spent.is_none());
+        unspent
+            .filter_map(|output| {
+                let htlc = output.htlc()?;
+                let preimage = match htlc.direction {
+                    Direction::Inbound => Some(self.inbound_preimage(htlc)?),
+                    Direction::Outbound if tip >= htlc.cltv_expiry => None,
+                    Direction::Outbound => return None,
+                };
+                Some(SecondStage {
+                    direction: htlc.direction,
+                    htlc_id: htlc.htlc_id,
+                    preimage,
+                })
+            })
+            .collect()
+    }
+
+    fn inbound_preimage(&self, htlc: &HtlcOutput) -> Option<PaymentPreimage> {
+        if htlc.direction != Direction::Inbound {
+            return None;
+        }
+        match &self.record.inbound.get(&htlc.htlc_id)?.resolution {
+            Some(Resolution::Claimed { preimage }) => Some(*preimage),
+            _ => None,
+        }
+    }
+
+    /// Why the channel has to be closed now, if it has: an HTLC of the holder's that the peer should have
+    /// returned long ago, or one that is the holder's and would be lost.
+    pub(crate) fn deadline(&self, tip: u32) -> Option<String> {
+        if self.record.closure.is_some() {
+            return None;
+        }
+        let overdue = self
+            .record
+            .outbound
+            .values()
+            .find(|htlc| htlc.add.cltv_expiry + LATENCY_GRACE_PERIOD_BLOCKS <= tip);
+        if let Some(htlc) = overdue {
+            let id = htlc.add.htlc_id;
+            return Some(format!("HTLCsTimedOut: outbound HTLC {id} has expired"));
+        }
+        let claimed = self.record.inbound.values().find(|htlc| {
+            htlc.preimage().is_some() && htlc.add.cltv_expiry <= tip + CLTV_CLAIM_BUFFER
+        });
+        claimed.map(|htlc| {
+            let id = htlc.add.htlc_id;
+            format!("HTLCsTimedOut: inbound HTLC {id} has to be claimed on chain")
+        })
+    }
+
+    /// Whether nothing of a channel's end is left to wait for, at this tip.
+    pub(crate) fn is_settled(&self, position: &Position, tip: u32) -> bool {
+        if !is_final(position.confirmed, tip) || !self.record.outbound.is_empty() {
+            return false;
+        }
+        let is_over = |output: &OnchainOutput| match output.spent {
+            Some((_, at)) => is_final(at, tip),
+            None => false,
+        };
+        let matters = |output: &&OnchainOutput| match output.kind {
+            OnchainKind::SecondStage => second_stage_claim(
+                &position.spend,
+                output.outpoint,
+                output.amount_sat,
+            )
+            .is_some(),
+            OnchainKind::Commitment(kind) => !matches!(
+                kind,
+                OutputKind::CounterpartyBalance
+                    | OutputKind::HolderAnchor
+                    | OutputKind::CounterpartyAnchor
+                    | OutputKind::Unknown
+            ),
+        };
+        position.outputs.iter().filter(matters).all(is_over)
+    }
+
+    /// Whether the holder's commitment is to be published, and is not in a block yet.
+    pub(crate) fn is_to_publish(&self) -> bool {
+        matches!(self.record.closure, Some(Closure::Forced { broadcast: true, .. }))
+            && self.record.onchain.funding_spend.is_none()
+    }
+}
+
+/// Marks what a transaction in a block spends, and adds what its second stages make.
+fn note_spends(outputs: &mut Vec<OnchainOutput>, transaction: &Transaction, height: u32) {
+    for (index, input) in (0u32..).zip(&transaction.input) {
+        let found = outputs
+            .iter_mut()
+            .find(|output| output.outpoint == input.previous_output);
+        let Some(output) = found else { continue };
+        let path = match &output.kind {
+            OnchainKind::Commitment(kind) => read_spend(kind, input),
+            OnchainKind::SecondStage => read_delayed_spend(input),
+        };
+        output.spent = Some((path, height));
+        let is_second_stage = matches!(
+            path,
+            SpendPath::Preimage { second_stage: true, .. } | SpendPath::Timeout { second_stage: true }
+        );
+        if let (true, Some((outpoint, amount_sat))) =
+            (is_second_stage, second_stage_output(transaction, index))
+        {
+            outputs.push(OnchainOutput {
+                outpoint,
+                amount_sat,
+                confirmed: height,
+                kind: OnchainKind::SecondStage,
+                spent: None,
+            });
+        }
+    }
+}

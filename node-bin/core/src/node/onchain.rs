@@ -1,0 +1,190 @@
+//! Channels that end on the chain: what blocks decide goes into their monitors, what is the holder's is
+//! claimed, again and again until it is in a block, for more as time passes.
+
+use lightning::ln::types::ChannelId;
+
+use crate::channel::onchain::Position;
+use crate::channel::{Channel, ChannelError, Outbox};
+use crate::effect::Effect;
+use crate::input::PlacedTransaction;
+use crate::record::Closure;
+use crate::onchain::claims::{Claim, ClaimError, ClaimPath, claim_transaction};
+
+use super::{BestBlock, Node};
+
+/// Blocks after which an unconfirmed claim pays more.
+const BUMP_INTERVAL_BLOCKS: u32 = 3;
+/// By how much it pays more each time, in percent.
+const BUMP_PERCENT: u64 = 25;
+/// By how much it pays more each time at the least: the relay's increment, in satoshis per 1000 weight
+/// units.
+const LEAST_BUMP_PER_KW: u64 = 250;
+/// The most that a claim pays, as a multiple of the node's fee rate.
+const MAXIMUM_BUMP: u64 = 20;
+
+/// Whether nobody but the holder can ever take this.
+fn is_uncontested(claim: &Claim) -> bool {
+    matches!(claim.path, ClaimPath::Delayed { .. } | ClaimPath::Balance)
+}
+
+impl Node {
+    /// Gives a channel a block: its end, if it ends there, and what that decides.
+    pub(super) fn connect_onchain(
+        &mut self,
+        channel_id: ChannelId,
+        block: BestBlock,
+        is_tip: bool,
+        transactions: &[PlacedTransaction],
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        let environment = self.environment.clone();
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return Ok(());
+        };
+        let was_open = channel.record.closure.is_none();
+        channel.watch_block(&environment, block.height, transactions, out)?;
+        if was_open && matches!(channel.record.closure, Some(Closure::Cooperative { .. })) {
+            self.tell_cooperative(channel_id, out);
+        }
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return Ok(());
+        };
+        if let Some(reason) = channel.deadline(block.height) {
+            channel.force_close(&environment, &reason, true, out);
+            return Ok(());
+        }
+        if let Some(position) = channel.position(&environment) {
+            let steps = channel.decided(&position, block.height);
+            if !steps.is_empty() {
+                channel.commit(steps, out)?;
+            }
+        }
+        channel.volatile.claims_due |= is_tip;
+        Ok(())
+    }
+
+    /// Publishes what is the holder's and not in a block, for every channel that something has happened
+    /// to: a block, a preimage, a start.
+    pub(super) fn publish_claims(&mut self, out: &mut Outbox) {
+        let due: Vec<_> = self
+            .channels
+            .values()
+            .filter(|channel| channel.volatile.claims_due && channel.record.closure.is_some())
+            .map(Channel::id)
+            .collect();
+        for channel_id in due {
+            if let Some(channel) = self.channels.get_mut(&channel_id) {
+                channel.volatile.claims_due = false;
+            }
+            self.publish_claims_of(channel_id, out);
+        }
+    }
+
+    fn publish_claims_of(&mut self, channel_id: ChannelId, out: &mut Outbox) {
+        let Some(channel) = self.channels.get(&channel_id) else {
+            return;
+        };
+        if channel.is_to_publish() {
+            let tip = self.best_block.height;
+            if let Some(channel) = self.channels.get_mut(&channel_id) {
+                channel.volatile.published_at.get_or_insert(tip);
+            }
+            let Some(channel) = self.channels.get(&channel_id) else {
+                return;
+            };
+            let feerate_per_kw = self.bumped_feerate(channel.volatile.published_at);
+            let effect = Effect::BumpCommitment {
+                channel_id,
+                feerate_per_kw,
+            };
+            out.after(channel.store(), effect);
+            return;
+        }
+        let Some(position) = channel.position(&self.environment) else {
+            if let Some(Closure::Cooperative { transaction }) = &channel.record.closure {
+                let transactions = vec![transaction.clone()];
+                out.after(channel.store(), Effect::Broadcast { channel_id, transactions });
+            }
+            return;
+        };
+        let tip = self.best_block.height;
+        let htlcs = channel.second_stages(&position, tip);
+        if !htlcs.is_empty() {
+            let effect = Effect::BumpHtlcs {
+                channel_id,
+                feerate_per_kw: self.bumped_feerate(Some(position.confirmed)),
+                htlcs,
+            };
+            out.after(channel.store(), effect);
+        }
+        for transaction in self.claim_transactions(channel, &position) {
+            out.after(
+                channel.store(),
+                Effect::Broadcast {
+                    channel_id,
+                    transactions: vec![transaction],
+                },
+            );
+        }
+    }
+
+    /// Transactions that take what is the holder's and ripe. Contested outputs go one by one, so that one
+    /// that the counterparty takes first spoils no other; what only waits for a delay goes together.
+    fn claim_transactions(
+        &self,
+        channel: &Channel,
+        position: &Position,
+    ) -> Vec<bitcoin::Transaction> {
+        let parameters = &channel.record.parameters;
+        let tip = self.best_block.height;
+        let ripe = channel
+            .claims(position)
+            .into_iter()
+            .filter(|(claim, confirmed)| claim.least_tip_height(parameters, *confirmed) <= tip);
+        let (calm, contested): (Vec<_>, Vec<_>) =
+            ripe.partition(|(claim, _)| is_uncontested(claim));
+        let mut groups: Vec<(Vec<Claim>, u32)> = contested
+            .into_iter()
+            .map(|(claim, confirmed)| {
+                let since = claim.least_tip_height(parameters, confirmed);
+                (vec![claim], since)
+            })
+            .collect();
+        if let Some(since) = calm
+            .iter()
+            .map(|(claim, confirmed)| claim.least_tip_height(parameters, *confirmed))
+            .max()
+        {
+            groups.push((calm.into_iter().map(|(claim, _)| claim).collect(), since));
+        }
+        groups
+            .into_iter()
+            .filter_map(|(claims, since)| {
+                let feerate_per_kw = self.bumped_feerate(Some(since));
+                let built = claim_transaction(
+                    &self.environment,
+                    parameters,
+                    &claims,
+                    &self.environment.destination_script,
+                    feerate_per_kw,
+                );
+                match built {
+                    Ok(built) => Some(built.transaction),
+                    Err(ClaimError::Uneconomic { .. } | ClaimError::Impossible) => None,
+                }
+            })
+            .collect()
+    }
+
+    /// The node's fee rate, and more the longer something waits: in steps, so that what was published
+    /// is replaced only by something that pays enough more.
+    fn bumped_feerate(&self, since: Option<u32>) -> u32 {
+        let waited = since.map_or(0, |since| self.best_block.height.saturating_sub(since));
+        let rounds = u64::from(waited / BUMP_INTERVAL_BLOCKS);
+        let base = u64::from(self.policy.feerate_per_kw);
+        // What replaces has to pay the relay's least increment more, too.
+        let step = (base * BUMP_PERCENT / 100).max(LEAST_BUMP_PER_KW);
+        let bumped = (base + step * rounds).min(base * MAXIMUM_BUMP);
+        u32::try_from(bumped).unwrap_or(u32::MAX)
+    }
+}

@@ -434,7 +434,8 @@ impl Node {
             .filter(pending)
             .map(part_amount_msat)
             .fold(0, u64::saturating_add);
-        if on_its_way >= record.amount_msat {
+        // A record that was rebuilt from a failure alone knows no amount.
+        if on_its_way > 0 && on_its_way >= record.amount_msat {
             return;
         }
         if let Some(route) = record
@@ -555,7 +556,8 @@ impl Node {
 
 /// What a payment has cost beside its amount, as far as its claimed parts tell.
 fn fee_paid_msat(record: &PaymentRecord) -> Option<u64> {
-    if record.sequence == 0 {
+    // Rebuilt from monitors, it knows only the parts that were still there.
+    if record.sequence == 0 || record.final_cltv_expiry_delta == 0 {
         return None;
     }
     let claimed = |part: &&PaymentPart| part.state != PartState::Failed;

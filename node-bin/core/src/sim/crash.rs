@@ -82,6 +82,7 @@ impl World {
         if image.payments_lost {
             self.nodes[node].disk.lose_payments();
             self.nodes[node].has_lost_payments = true;
+            self.nodes[node].user.give_payments_up();
         }
         for link in 0..self.links.len() {
             if self.links[link].touches(node) && self.links[link].is_up {

@@ -22,6 +22,8 @@ pub mod script;
 pub mod setup;
 mod storm;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 pub mod user;
 pub mod world;

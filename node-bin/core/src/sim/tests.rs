@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use super::campaign::Campaign;
+use super::crash::Image;
 use super::explore::{Options, Report, Scope, explore};
 use super::flows::FLOWS;
 use super::judge::judge_alive;
 use super::plan::Plan;
 use super::schedule::Action;
+use super::testing::{A, B, has_event, record, world_when};
 use super::world::{Persistence, Schedule};
+use crate::effect::UserEvent;
+use crate::event::EventKind;
 
 /// A test's time. What it did not come to, the next one may.
-const TIME_LIMIT: Duration = Duration::from_secs(8);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Seed of the random tests if the environment gives none.
 const SEED_VARIABLE: &str = "SIM_SEED";
@@ -137,4 +141,50 @@ fn a_peer_that_has_not_seen_a_closing_transaction_yet_is_not_warned() {
     world.perform(Action::Deliver { link: 0, from: 1 });
     world.run_to_rest();
     assert_eq!(judge_alive(&mut world).complaints, Vec::<String>::new());
+}
+
+#[test]
+fn both_sides_of_a_channel_agree_whenever_they_are_quiet() {
+    let campaign = Campaign {
+        flows: vec!["storm-pair".to_owned()],
+        seed: 0,
+        cases: u64::MAX,
+        time_limit: Some(TIME_LIMIT / 2),
+        threads: 2,
+    };
+    let report = campaign.run().expect("worlds come about");
+    expect_clean("storm-pair", &report);
+}
+
+/// Kills A without its payments' records, and lets the world rest.
+fn without_payments(world: &mut super::world::World) {
+    let image = Image {
+        payments_lost: true,
+        ..Image::default()
+    };
+    world.crash(A, &image);
+    world.run_to_rest();
+    let found = super::judge::judge(world).complaints;
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_failure_whose_payment_record_is_lost_is_told_all_the_same() {
+    let mut world = world_when("unknown", |w| has_event(w, A, B, EventKind::Failed));
+    without_payments(&mut world);
+    let is_told = world.nodes[A]
+        .user
+        .handled()
+        .any(|event| matches!(event, UserEvent::PaymentFailed { .. }));
+    assert!(is_told);
+}
+
+#[test]
+fn a_claim_that_was_told_before_its_payment_record_was_lost_leaves_nothing_under_way() {
+    let mut world = world_when("direct", |w| {
+        let record = record(w, A, B);
+        let mut outbound = record.outbound.values();
+        outbound.any(|htlc| htlc.preimage.is_some()) && record.events.is_empty()
+    });
+    without_payments(&mut world);
 }

@@ -168,6 +168,18 @@ impl User {
         }
     }
 
+    /// The node has lost its payments' records, and with them the keys under which a payment is made once:
+    /// what was not answered is not asked for again.
+    pub fn give_payments_up(&mut self) {
+        for order in &mut self.orders {
+            if matches!(order.command, Command::Pay(_)) && order.answer.is_none() {
+                let why = "given up by its user".to_owned();
+                order.given = order.given.or(Some(u64::MAX));
+                order.answer = Some(Err(CommandError::Refused(why)));
+            }
+        }
+    }
+
     /// Events that the user has handled.
     pub fn handled(&self) -> impl Iterator<Item = &UserEvent> {
         self.heard

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use lightning::ln::types::ChannelId;
-
 use super::durable::{self, acknowledged};
 use super::sending::premature;
 use super::{Verdict, judge, payments, quiet, rest, restart};
@@ -12,55 +10,16 @@ use crate::event::{EventKind, Failure, MonitorEvent};
 use crate::message::Message;
 use crate::record::{self, ChannelRecord, Closure, Rejection};
 use crate::sim::disk::Durable;
-use crate::sim::plan::Plan;
 use crate::sim::schedule::Action;
-use crate::sim::world::{Persistence, Schedule, World};
+use crate::sim::testing::{A, B, C, channel, has_event, record, rested, world, world_when};
+use crate::sim::world::World;
 use crate::spec::Direction;
-
-const A: usize = 0;
-const B: usize = 1;
-const C: usize = 2;
-
-fn world(flow: &str) -> World {
-    let plan = Plan::new(flow, Persistence::Synchronous, Schedule::Fixed, 0);
-    plan.start().expect("a world comes about")
-}
-
-/// A world of this flow at the first moment at which that is true.
-fn world_when(flow: &str, is_there: impl Fn(&World) -> bool) -> World {
-    let mut world = world(flow);
-    while !is_there(&world) {
-        assert!(world.advance(), "{flow} never comes there");
-    }
-    world
-}
-
-fn rested(flow: &str) -> World {
-    let mut world = world(flow);
-    world.run_to_rest();
-    assert_eq!(rest::complaints(&world), Vec::<String>::new());
-    world
-}
-
-fn channel(world: &World, one: usize, other: usize) -> ChannelId {
-    world.flow.channel(one, other).expect("they have a channel")
-}
-
-fn record(world: &World, node: usize, peer: usize) -> &ChannelRecord {
-    let channel_id = channel(world, node, peer);
-    &world.nodes[node].disk.durable().channels[&channel_id]
-}
 
 fn change(world: &mut World, node: usize, peer: usize, how: impl FnOnce(&mut ChannelRecord)) {
     let channel_id = channel(world, node, peer);
     let durable = world.nodes[node].disk.durable_mut();
     let record = durable.channels.get_mut(&channel_id).expect("it is there");
     how(Arc::make_mut(record));
-}
-
-fn has_event(world: &World, node: usize, peer: usize, kind: EventKind) -> bool {
-    let mut events = record(world, node, peer).events.iter();
-    events.any(|pending| pending.event.key().kind == kind)
 }
 
 /// What is wrong with B's durable records.

@@ -23,6 +23,7 @@ impl Node {
     pub(super) fn handle_event(&self, event: Event) -> Result<(), ReplayEvent> {
         let told = self.describe_event(&event);
         let _ = gate::point(&format!("event.{}.given.before", told.name), &told.role);
+        self.names.heard(&told.event);
         gate::emit(&Report::Event { event: told.event });
         self.react(event);
         let _ = gate::point(&format!("event.{}.given.after", told.name), &told.role);

@@ -161,6 +161,11 @@ pub fn family_of(point_name: &str) -> Option<&'static Family> {
 }
 
 impl Family {
+    /// Whether its operations hand a message to a connection.
+    pub fn is_send(&self) -> bool {
+        self.name == "send.*"
+    }
+
     /// Whether its operations have a point of this name's last part.
     fn has_moment(&self, moment: &str) -> bool {
         matches!(moment, "before" | "after") || self.stages && STAGES.contains(&moment)

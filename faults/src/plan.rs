@@ -38,6 +38,7 @@ enum ActionName {
     Hold,
     Delay,
     Fail,
+    Disconnect,
 }
 
 impl TryFrom<FaultText> for Fault {
@@ -47,11 +48,12 @@ impl TryFrom<FaultText> for Fault {
         let action = match (text.action, text.until, text.delay_ms) {
             (ActionName::Kill, None, None) => Action::Kill,
             (ActionName::Fail, None, None) => Action::Fail,
+            (ActionName::Disconnect, None, None) => Action::Disconnect,
             (ActionName::Hold, Some(until), None) => Action::Hold { until },
             (ActionName::Delay, None, Some(delay_ms)) => Action::Delay { delay_ms },
             (ActionName::Hold, ..) => return Err("a hold takes `until`, and no `delay_ms`"),
             (ActionName::Delay, ..) => return Err("a delay takes `delay_ms`, and no `until`"),
-            (ActionName::Kill | ActionName::Fail, ..) => {
+            (ActionName::Kill | ActionName::Fail | ActionName::Disconnect, ..) => {
                 return Err("only a hold takes `until`, and only a delay `delay_ms`");
             }
         };
@@ -82,6 +84,9 @@ pub enum Action {
     },
     /// The operation reports failure to its caller without having been done.
     Fail,
+    /// The process is frozen, its peer drops the connection that the message goes over once it has
+    /// handled all that was sent before, and the process goes on.
+    Disconnect,
 }
 
 /// What a held operation waits for.
@@ -105,13 +110,16 @@ pub enum FaultPlanError {
     /// The family's operation cannot report failure.
     #[error("nothing can fail at {0:?}: only store writes and broadcasts can, at their `.before`")]
     CannotFail(String),
+    /// No message goes anywhere at the point.
+    #[error("no connection belongs to {0:?}: a disconnect happens at a message, at `send.*`")]
+    NoConnection(String),
 }
 
 impl Action {
     /// What the node itself has to do when it reaches the point.
     pub fn response(&self) -> Response {
         match self {
-            Action::Kill | Action::Delay { .. } => Response::Freeze,
+            Action::Kill | Action::Delay { .. } | Action::Disconnect => Response::Freeze,
             Action::Hold { .. } => Response::Hold,
             Action::Fail => Response::Fail,
         }
@@ -135,6 +143,9 @@ impl Fault {
             .ok_or_else(|| FaultPlanError::UnknownPoint(name.clone()))?;
         if self.action == Action::Fail && !(family.can_fail && name.ends_with(".before")) {
             return Err(FaultPlanError::CannotFail(name.clone()));
+        }
+        if self.action == Action::Disconnect && !family.is_send() {
+            return Err(FaultPlanError::NoConnection(name.clone()));
         }
         Ok(())
     }
@@ -184,5 +195,15 @@ mod tests {
             life: 0,
         };
         assert!(matches!(fail.check(), Err(FaultPlanError::CannotFail(_))));
+        let disconnect = |at: &str| Fault {
+            at: at.parse().unwrap(),
+            action: Action::Disconnect,
+            life: 0,
+        };
+        assert!(disconnect("B:send.shutdown.before[A-B]").check().is_ok());
+        assert!(matches!(
+            disconnect("B:persist.manager.before@1").check(),
+            Err(FaultPlanError::NoConnection(_))
+        ));
     }
 }

@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Child, ChildStderr};
 
 use common::{Logs, workspace};
 use nix::sys::signal::{Signal, kill};
@@ -100,17 +101,43 @@ fn wait_gone(pid: i32) {
     assert_eq!(ready, 1, "process {pid} outlives the rig");
 }
 
+/// A rig at work, and what it has not said yet.
+struct AtWork {
+    rig: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+}
+
+impl AtWork {
+    /// Starts a campaign and waits until nodes and chains are at work: until the first case fails.
+    fn start(logs: &Logs, arguments: &[&str], mark: &str) -> Self {
+        let mut command = logs.command(arguments);
+        let mut rig = command.env("DEADBOLT_TEST_MARK", mark).spawn().unwrap();
+        let mut lines = BufReader::new(rig.stderr.take().unwrap()).lines();
+        let working = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("FAIL"));
+        assert!(working, "the campaign never got going");
+        AtWork { rig, lines }
+    }
+
+    /// Waits for its end. Its pipe must not block it while it says what it has.
+    fn end(self) -> common::Ended {
+        let AtWork { rig, lines } = self;
+        let rest = std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .fold(String::new(), |said, line| said + &line + "\n")
+        });
+        let mut ended = common::Ended::of(rig.wait_with_output().unwrap());
+        ended.stderr = rest.join().unwrap();
+        ended
+    }
+}
+
 fn a_signal_leaves_no_process(signal: Signal, mark: &str) -> Logs {
     let logs = Logs::new();
-    let mut command = logs.command(&["explore", "direct", "--json"]);
-    let mut rig = command.env("DEADBOLT_TEST_MARK", mark).spawn().unwrap();
-    let mut lines = BufReader::new(rig.stderr.take().unwrap()).lines();
-    // The first failing case shows that nodes and chains are at work.
-    let working = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .any(|line| line.contains("FAIL"));
-    assert!(working, "the campaign never got going");
+    let at_work = AtWork::start(&logs, &["explore", "direct", "--json"], mark);
     let children = processes_of(mark);
     assert!(
         children
@@ -118,16 +145,13 @@ fn a_signal_leaves_no_process(signal: Signal, mark: &str) -> Logs {
             .any(|(_, name)| name.contains("bitcoin") || name.contains("b-")),
         "{children:?}"
     );
-    kill(Pid::from_raw(rig.id() as i32), signal).unwrap();
-    // Its pipe must not block it while it says what it has.
-    let rest = std::thread::spawn(move || lines.map_while(Result::ok).count());
-    rig.wait().unwrap();
+    kill(Pid::from_raw(at_work.rig.id() as i32), signal).unwrap();
+    at_work.end();
     for (pid, _) in children {
         wait_gone(pid);
     }
     let left = processes_of(mark);
     assert!(left.is_empty(), "left behind: {left:?}");
-    rest.join().unwrap();
     logs
 }
 
@@ -164,7 +188,7 @@ fn ctrl_c_leaves_no_process_and_the_evidence_so_far_readable() {
 fn a_bitcoind_killed_in_mid_campaign_costs_at_most_its_cases_and_the_campaign_goes_on() {
     let logs = Logs::new();
     let mark = "mark-bitcoind-5be0";
-    let mut command = logs.command(&[
+    let arguments = [
         "explore",
         "direct",
         "--node",
@@ -172,32 +196,14 @@ fn a_bitcoind_killed_in_mid_campaign_costs_at_most_its_cases_and_the_campaign_go
         "--json",
         "--workers",
         "2",
-    ]);
-    let mut rig = command.env("DEADBOLT_TEST_MARK", mark).spawn().unwrap();
-    let mut lines = BufReader::new(rig.stderr.take().unwrap()).lines();
-    let working = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .any(|line| line.contains("FAIL"));
-    assert!(working, "the campaign never got going");
+    ];
+    let at_work = AtWork::start(&logs, &arguments, mark);
     let chains = processes_of(mark);
     let bitcoinds = chains.iter().filter(|(_, name)| name == "bitcoind");
     for (pid, _) in bitcoinds {
         kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
     }
-    let rest = std::thread::spawn(move || {
-        lines
-            .map_while(Result::ok)
-            .fold(String::new(), |said, line| said + &line + "\n")
-    });
-    let output = rig.wait_with_output().unwrap();
-    let stderr = rest.join().unwrap();
-    let ended = common::Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr,
-    };
-    let ended = ended.expect_code(1);
+    let ended = at_work.end().expect_code(1);
     let summary = ended.json();
     // A pair that dies between two cases is replaced and costs none.
     let number = |key: &str| summary[key].as_u64().unwrap();

@@ -51,6 +51,13 @@ scenarios_pass_without_faults! {
     a_payment_survives_a_disconnect = "disconnect-in-flight",
     blocks_may_come_from_electrs = "electrs-forward",
     a_cooperative_close_pays_both_sides = "coop-close",
+    a_channel_is_opened_and_paid_over = "open",
+    payments_both_ways_at_once_arrive = "both-ways",
+    thirty_payments_at_once_arrive = "busy-forward",
+    of_two_held_payments_one_fails_and_one_arrives = "hold-fail",
+    a_fee_update_with_an_htlc_in_flight_hurts_nobody = "fee-update",
+    a_close_waits_for_the_payment_that_is_held = "drain-close",
+    everything_at_once_ends_well = "mixed",
     a_stale_manager_closes_the_channel_and_a_fresh_one_keeps_it = "regression/ldk-4286",
 }
 
@@ -77,24 +84,28 @@ async fn points(runner: &CaseRunner, scenario: &scenario::Scenario, seed: u64) -
     points
 }
 
-async fn twenty_dry_runs_agree(name: &str) {
+fn loaded(name: &str) -> scenario::Scenario {
     let root = workspace();
     let entry = scenario::find(&root, name).unwrap();
-    let scenario = scenario::load(&entry.path, &root).unwrap();
+    scenario::load(&entry.path, &root).unwrap()
+}
+
+/// A runner of these programs whose chain works in this folder.
+fn runner(programs: NodePrograms, work: &Path) -> CaseRunner {
     let parts = setup::ensure(&SilentProgress).unwrap();
-    let work = tempfile::tempdir().unwrap();
+    let pool = ChainPool::new(&parts.bitcoind.path, &parts.electrs.path, 1, work);
+    CaseRunner::new(pool, programs)
+}
+
+async fn twenty_dry_runs_agree(name: &str) {
+    let scenario = loaded(name);
     let program = |kind: &str| vec![DEADBOLT.into(), "node".into(), kind.into()];
     let programs = NodePrograms {
         stock: program("stock"),
         unified: program("unified"),
     };
-    let pool = ChainPool::new(
-        &parts.bitcoind.path,
-        &parts.electrs.path,
-        1,
-        Path::new(work.path()),
-    );
-    let runner = CaseRunner::new(pool, programs);
+    let work = tempfile::tempdir().unwrap();
+    let runner = runner(programs, work.path());
     let first = points(&runner, &scenario, 1).await;
     assert!(first.len() > 50, "only {} points in {name}", first.len());
     for seed in 2..=20 {
@@ -157,19 +168,15 @@ async fn a_node_built_alone_pays_and_passes_no_crash_point() {
         stock: program.clone(),
         unified: program,
     };
-    let parts = setup::ensure(&SilentProgress).unwrap();
     let work = tempfile::tempdir().unwrap();
-    let pool = ChainPool::new(&parts.bitcoind.path, &parts.electrs.path, 1, work.path());
-    let root = workspace();
-    let entry = scenario::find(&root, "direct").unwrap();
     let plan = Plan {
         version: 1,
         case_id: "alone".to_owned(),
         seed: 1,
-        scenario: scenario::load(&entry.path, &root).unwrap(),
+        scenario: loaded("direct"),
         faults: Vec::new(),
     };
-    let outcome = CaseRunner::new(pool, programs).run(&plan).await;
+    let outcome = runner(programs, work.path()).run(&plan).await;
     assert!(outcome.rig_fault.is_none(), "{:?}", outcome.rig_fault);
     let evidence = outcome.evidence.unwrap();
     let verdicts = rig::oracle::judge(&evidence);

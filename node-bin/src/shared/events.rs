@@ -2,6 +2,7 @@
 
 use faults::gate;
 
+use super::names::Names;
 use crate::api::{Report, UserEvent};
 
 /// An event with the short name and the role of its crash points.
@@ -13,8 +14,9 @@ pub(crate) struct Told {
 
 impl Told {
     /// Tells the user and lets it react, between the event's two points.
-    pub(crate) fn give(&self, react: impl FnOnce()) {
+    pub(crate) fn give(&self, names: &Names, react: impl FnOnce()) {
         let _ = gate::point(&format!("event.{}.given.before", self.name), &self.role);
+        names.heard(&self.event);
         gate::emit(&Report::Event {
             event: self.event.clone(),
         });

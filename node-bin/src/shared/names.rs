@@ -11,7 +11,7 @@ use bitcoin::{OutPoint, Transaction, Txid};
 use lightning::ln::types::ChannelId;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{NodeConfig, seed_bytes};
+use crate::api::{NodeConfig, UserEvent, seed_bytes};
 
 /// A payment that this node receives or sends, as its user named it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,12 @@ struct NamesRecord {
     /// Payments made whose user was told how they ended: LDK forgets them, their keys are spent.
     #[serde(default)]
     decided: BTreeSet<String>,
+    /// Channels that were ready once: their labels are theirs for ever.
+    #[serde(default)]
+    ready: BTreeSet<String>,
+    /// Channels that came to nothing: their labels are free for the next attempt.
+    #[serde(default)]
+    failed: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -127,11 +133,12 @@ impl Names {
         }
         let pair = self.pair(peer);
         let further = format!("{pair}.");
-        let before = state
-            .record
+        let record = &state.record;
+        let before = record
             .channels
-            .values()
-            .filter(|label| **label == pair || label.starts_with(&further))
+            .iter()
+            .filter(|(_, label)| **label == pair || label.starts_with(&further))
+            .filter(|(id, _)| !record.failed.contains(*id))
             .count();
         let label = if before == 0 {
             pair
@@ -145,6 +152,39 @@ impl Names {
             .insert(format!("{}_{}", funding.txid, funding.vout), label.clone());
         self.save(&state.record);
         label
+    }
+
+    /// Learns from what the user is told: a channel that closes before it was ever ready leaves its
+    /// label to the next one, for both sides, whichever of them had got how far.
+    pub fn heard(&self, event: &UserEvent) {
+        let mut state = self.state();
+        let record = &mut state.record;
+        let changed = match event {
+            UserEvent::ChannelReady { channel_id, .. } => record.ready.insert(channel_id.clone()),
+            UserEvent::ChannelClosed { channel_id, .. } => {
+                !record.ready.contains(channel_id) && record.failed.insert(channel_id.clone())
+            }
+            _ => false,
+        };
+        if changed {
+            self.save(&state.record);
+        }
+    }
+
+    /// Says which channels a start has found: of any other that was never ready nobody will hear again.
+    pub fn found(&self, channels: impl IntoIterator<Item = ChannelId>) {
+        let found: BTreeSet<String> = channels.into_iter().map(|id| id.to_string()).collect();
+        let mut state = self.state();
+        let record = &mut state.record;
+        let lost = record
+            .channels
+            .keys()
+            .filter(|id| !found.contains(*id) && !record.ready.contains(*id));
+        let lost: Vec<String> = lost.cloned().collect();
+        if !lost.is_empty() {
+            record.failed.extend(lost);
+            self.save(&state.record);
+        }
     }
 
     /// The label of a channel, if it has one yet.

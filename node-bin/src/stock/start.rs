@@ -246,6 +246,8 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     let bump_wallet = Arc::new(WalletSync::new(wallet.clone(), logger.clone()));
     let bumper = BumpTransactionEventHandlerSync::new(broadcaster, bump_wallet, keys, logger);
     let writer = ManagerWriter::start(store.clone()).map_err(|e| StartError::Io("writer", e))?;
+    let channels = manager.list_channels();
+    names.found(channels.iter().map(|channel| channel.channel_id));
     let host = Host::new(HostParts {
         config,
         names,

@@ -309,7 +309,7 @@ impl Executor {
 
     fn tell(&mut self, host: &Host, id: TellId, event: &UserEvent) {
         let told = events::describe(&host.names, self.core(), event);
-        told.give(|| {
+        told.give(&host.names, || {
             if let Some(command) = events::reaction(&host.names, event) {
                 self.enter(command);
             }

@@ -72,6 +72,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
         surroundings(&mut dice.core),
     )
     .map_err(|error| StartError::Record("log", error.to_string()))?;
+    basis.names.found(core.channels.keys().copied());
     let engine = Engine::new(core, effects, durable);
     let graph = basis.graph(&records)?;
     let mailbox = Arc::new(Mailbox::new(Arc::new(CoreIntroduction)));

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use faults::{Fault, NodePoint};
 
 use super::exit::EXIT_CODES_HELP;
-use crate::explore::{Keep, Partition};
+use crate::explore::{Depth, ExploreFault, Keep, Partition};
 use crate::scenario::{NodeKind, Override, Persist};
 
 /// A crash-test rig for Lightning nodes: real bitcoind, real nodes, one exact SIGKILL, one verdict.
@@ -143,6 +143,18 @@ pub(super) struct ExploreArguments {
     /// Run no more cases than this, besides the dry run.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+
+    /// What happens at the points: a SIGKILL, or at those of messages a lost connection.
+    #[arg(long, value_enum, default_value_t)]
+    pub fault: ExploreFault,
+
+    /// 2: kill each killed node once more while it comes back.
+    #[arg(long, value_enum, default_value_t)]
+    pub depth: Depth,
+
+    /// Run no more cases with a second kill than this, drawn by the seed.
+    #[arg(long, value_name = "N")]
+    pub budget: Option<usize>,
 
     /// Run a share of the cases, for several machines: slice:m/n.
     #[arg(long, value_name = "slice:m/n")]

@@ -58,7 +58,7 @@ mod tests {
                 fail,
                 not_run,
                 rig_fault,
-                points_covered: 0,
+                ..Tally::default()
             };
             assert_eq!(exit_code_of(&tally), code);
         }

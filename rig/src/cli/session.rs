@@ -9,9 +9,16 @@ use super::error::CommandError;
 use super::exit::exit_code_of;
 use super::progress::progress;
 use super::rig_log;
-use crate::explore::{Campaign, Tally};
+use crate::explore::{Campaign, Tally, Totals};
 use crate::report::{RunReport, render_text, shown, write_files};
-use crate::run_store::{CaseRecord, PointsRecord, RUN_VERSION, RunFolder, RunRecord};
+use crate::run_store::{CaseRecord, PairsRecord, PointsRecord, RUN_VERSION, RunFolder, RunRecord};
+
+/// What an exploration found to cover; nothing for other runs.
+#[derive(Default)]
+pub(super) struct Found {
+    pub points: Option<PointsRecord>,
+    pub pairs: Option<PairsRecord>,
+}
 
 /// A run under way.
 pub(super) struct Session<R> {
@@ -78,24 +85,22 @@ impl<R: crate::explore::RunCase> Session<R> {
         self,
         context: &Context<'_, E>,
         records: Vec<CaseRecord>,
-        points: Option<PointsRecord>,
+        found: Found,
         interrupted: bool,
     ) -> Result<Ended, CommandError> {
         self.campaign.progress.finish();
         let tally = Tally::of(&records);
-        let points_total = match &points {
-            Some(points) => points.points.len(),
-            None => records.iter().map(|record| record.points.len()).sum(),
-        };
+        let Found { points, pairs } = found;
         let summary = tally.summary(
             Some(self.run.run_id.clone()),
-            points_total as u64,
+            Totals::of(points.as_ref(), pairs.as_ref(), &records),
             self.campaign.began.elapsed(),
         );
         let folder = &self.campaign.folder;
         let report = RunReport {
             run: self.run,
             points,
+            pairs,
             records,
             summary: summary.clone(),
             incomplete: interrupted,

@@ -204,6 +204,17 @@ async fn json_ends_with_one_line_of_the_documented_shape() {
     assert_eq!((summary.cases, summary.pass, summary.fail), (4, 3, 1));
     assert_eq!((summary.points_total, summary.points_covered), (4, 4));
     assert!(left.err.contains("unexpected-close"), "{}", left.err);
+    assert_eq!((summary.pairs_total, summary.pairs_covered), (None, None));
+    // With second kills the line says how many pairs there are.
+    let options = [
+        "explore", "forward", "--depth", "2", "--budget", "3", "--json",
+    ];
+    let left = deadbolt(&world, &options).await;
+    let summary = left.summary();
+    assert_eq!(
+        (summary.pairs_total, summary.pairs_covered),
+        (Some(0), Some(0))
+    );
     // The doctor's own result stands before that line, for programs too.
     let left = deadbolt(&world, &["doctor", "--json"]).await;
     let (said, last) = left.out.trim_end().rsplit_once('\n').unwrap();

@@ -60,8 +60,8 @@ pub struct OpenedChannel {
     pub funding: String,
     /// 64 hexadecimal digits.
     pub channel_id: String,
-    /// Short channel id.
-    pub short_channel_id: u64,
+    /// Short channel id; none if its funding was never deep enough.
+    pub short_channel_id: Option<u64>,
 }
 
 /// A payment of the case.
@@ -182,6 +182,13 @@ pub enum RigEntry {
         status: String,
         /// The last lines it wrote to its standard error.
         last_lines: Vec<String>,
+    },
+    /// A node was told to drop a connection, as a fault at a point of the other side.
+    Cut {
+        /// The node that stood at the point.
+        node: String,
+        /// The one that dropped the connection.
+        peer: String,
     },
     /// A step begins.
     StepBegun {

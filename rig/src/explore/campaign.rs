@@ -14,8 +14,8 @@ use super::tally::{Progress, Tally};
 use crate::evidence::{Evidence, Phase, Verdict};
 use crate::oracle::{Judgement, verdict_of};
 use crate::run_store::{
-    CaseFolder, CaseRecord, FindingRecord, PinRecord, RUN_VERSION, RunFolder, StoreError,
-    VerdictRecord,
+    CaseFolder, CaseRecord, FindingRecord, PairRecord, PinRecord, RUN_VERSION, RunFolder,
+    StoreError, VerdictRecord,
 };
 use crate::scenario::{Case, Plan};
 
@@ -33,6 +33,11 @@ pub struct PlannedCase {
     pub points: Vec<NodePoint>,
     /// The verdict and finding it must get, for a pinned case.
     pub pin: Option<Case>,
+    /// What it stands for beside `points`, for a case with a second kill.
+    pub pair: Option<PairRecord>,
+    /// How often it is run until its points are reached; once at least. What several nodes do at once
+    /// they need not do in the same order again.
+    pub attempts: u32,
 }
 
 /// A case that was run and judged.
@@ -114,6 +119,17 @@ impl<R: RunCase> Campaign<R> {
 
     /// Runs all cases, `workers` at once.
     pub async fn run_all(&self, cases: Vec<PlannedCase>) -> Ran {
+        self.run_all_reading(cases, |_| ()).await.0
+    }
+
+    /// As [`Campaign::run_all`]; `read` gets each case's evidence before it goes, and what it made of it
+    /// comes back by the case's id.
+    pub async fn run_all_reading<T: Send + 'static>(
+        &self,
+        cases: Vec<PlannedCase>,
+        read: fn(&Evidence) -> T,
+    ) -> (Ran, BTreeMap<String, T>) {
+        let mut found = BTreeMap::new();
         self.progress.begin(cases.len());
         let mut waiting = VecDeque::from(cases);
         let mut running = JoinSet::new();
@@ -127,7 +143,11 @@ impl<R: RunCase> Campaign<R> {
                 };
                 let campaign = self.clone();
                 let spare = case.clone();
-                let handle = running.spawn(async move { campaign.run_case(case).await.record });
+                let handle = running.spawn(async move {
+                    let judged = campaign.run_case(case).await;
+                    let read = judged.evidence.as_ref().map(read);
+                    (judged.record, read)
+                });
                 at_work.insert(handle.id(), (spare, Instant::now()));
             }
             let joined = tokio::select! {
@@ -141,8 +161,9 @@ impl<R: RunCase> Campaign<R> {
             };
             let record = match joined {
                 None => break,
-                Some(Ok((id, record))) => {
+                Some(Ok((id, (record, read)))) => {
                     at_work.remove(&id);
+                    found.extend(read.map(|read| (record.case_id.clone(), read)));
                     record
                 }
                 Some(Err(error)) => match at_work.remove(&error.id()) {
@@ -156,7 +177,7 @@ impl<R: RunCase> Campaign<R> {
         }
         ran.interrupted |= self.interrupt.is_set();
         ran.records.sort_by(|a, b| a.case_id.cmp(&b.case_id));
-        ran
+        (ran, found)
     }
 
     async fn run_case(&self, case: PlannedCase) -> Judged {
@@ -165,27 +186,34 @@ impl<R: RunCase> Campaign<R> {
             Ok(folder) => folder,
             Err(error) => return self.faulted(&case, started, error.to_string()),
         };
-        let outcome = self.runner.run(&case.plan).await;
-        let campaign = self.clone();
-        let spare = case.clone();
-        // Saving and judging block; the other cases' processes must not wait for that.
-        let ended = tokio::task::spawn_blocking(move || {
-            campaign.save_and_judge(&case, &folder, outcome, started)
-        });
-        match ended.await {
-            Ok(judged) => judged,
-            Err(error) => self.broken(&spare, started, &error),
+        let folder = Arc::new(folder);
+        let mut left = case.attempts.max(1);
+        loop {
+            left -= 1;
+            let outcome = self.runner.run(&case.plan).await;
+            let (campaign, folder, judged_case) = (self.clone(), Arc::clone(&folder), case.clone());
+            // Saving and judging block; the other cases' processes must not wait for that.
+            let ended = tokio::task::spawn_blocking(move || {
+                campaign.save_and_judge(&judged_case, &folder, outcome, started, left > 0)
+            });
+            match ended.await {
+                Ok(Some(judged)) => return judged,
+                Ok(None) => tracing::info!(case = case.case_id, left, "point missed, run again"),
+                Err(error) => return self.broken(&case, started, &error),
+            }
         }
     }
 
-    /// Saves first and judges afterwards, so that a verdict can always be drawn again.
+    /// Saves first and judges afterwards, so that a verdict can always be drawn again. `None` if the case
+    /// missed its point and `may_try_again`.
     fn save_and_judge(
         &self,
         case: &PlannedCase,
         folder: &CaseFolder,
         outcome: CaseOutcome,
         started: Instant,
-    ) -> Judged {
+        may_try_again: bool,
+    ) -> Option<Judged> {
         let judging = Instant::now();
         let mut rig_fault = outcome.rig_fault;
         let mut evidence_kept = false;
@@ -202,6 +230,9 @@ impl<R: RunCase> Campaign<R> {
         };
         let mut phase_us = outcome.phase_us;
         let mut record = record_of(case, &verdict);
+        if may_try_again && record.missed_its_point() {
+            return None;
+        }
         let keeps = self.keep == Keep::All || verdict.verdict != Verdict::Pass;
         let kept = if keeps {
             folder
@@ -233,10 +264,10 @@ impl<R: RunCase> Campaign<R> {
         phase_us.insert(Phase::Judge, micros(judging));
         record.phase_us = phase_us;
         self.write_verdict(&mut record, started);
-        Judged {
+        Some(Judged {
             record,
             evidence: outcome.evidence,
-        }
+        })
     }
 
     /// A case whose task panicked: the rig's fault, and no other case's.
@@ -325,6 +356,7 @@ pub(crate) fn record_of(case: &PlannedCase, verdict: &VerdictRecord) -> CaseReco
     CaseRecord {
         case_id: case.case_id.clone(),
         points: case.points.clone(),
+        pair: case.pair.clone(),
         verdict: verdict.verdict,
         pinned,
         findings,

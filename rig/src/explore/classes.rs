@@ -103,7 +103,7 @@ pub fn case_id_of(at: &NodePoint) -> String {
     format!("{clean}{}", at.point.hit)
 }
 
-fn unique(id: String, taken: &mut BTreeSet<String>) -> String {
+pub(super) fn unique(id: String, taken: &mut BTreeSet<String>) -> String {
     let mut candidate = id.clone();
     let mut number = 1;
     while !taken.insert(candidate.clone()) {

@@ -1,19 +1,49 @@
-//! One exploration: dry run, points, classes, and the cases chosen from them.
+//! One exploration: dry run, points, classes, the cases chosen from them, and second kills.
 
-use faults::{Fault, NodePoint};
+use faults::catalogue::family_of;
+use faults::{Action, Fault, NodePoint};
 use wildmatch::WildMatch;
 
 use super::campaign::{Campaign, PlannedCase, Ran};
-use super::classes::{PointClass, classes_of};
+use super::classes::{PointClass, case_id_of, classes_of};
+use super::pairs::{PointPair, drawn, pairs_of, recovery_points};
 use super::partition::Partition;
-use super::points::{ReachedPoint, canonical, points_of};
+use super::points::{ReachedPoint, points_of};
 use super::runner::RunCase;
 use crate::evidence::Verdict;
-use crate::run_store::{CaseRecord, PLAN_VERSION, PointClassRecord, PointsRecord, StoreError};
+use crate::run_store::{
+    CaseRecord, PLAN_VERSION, PairClassRecord, PairRecord, PairsRecord, PointClassRecord,
+    PointsRecord, StoreError,
+};
 use crate::scenario::{Plan, Scenario};
 
 /// Name of the dry run's case.
 pub const DRY_RUN: &str = "dry-run";
+
+/// How often a case is run until it reaches its points.
+const ATTEMPTS: u32 = 3;
+
+/// What happens at the points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExploreFault {
+    /// A SIGKILL.
+    #[default]
+    Kill,
+    /// The connection is dropped; at the points of messages only.
+    Disconnect,
+}
+
+/// How many kills of a node a case has at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Depth {
+    /// One.
+    #[default]
+    #[value(name = "1")]
+    One,
+    /// Another one while the node comes back.
+    #[value(name = "2")]
+    Two,
+}
 
 /// Which of the points to explore, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +56,14 @@ pub struct ExploreOptions {
     pub point: Option<String>,
     /// No more cases than this.
     pub limit: Option<usize>,
-    /// This share of the cases only.
+    /// This share of the cases only, and of second kills those that follow them.
     pub partition: Option<Partition>,
+    /// What happens at the points.
+    pub fault: ExploreFault,
+    /// Whether nodes are killed a second time.
+    pub depth: Depth,
+    /// No more cases with a second kill than this.
+    pub budget: Option<usize>,
 }
 
 /// Why nothing was explored, or not all.
@@ -52,6 +88,12 @@ pub enum ExploreError {
         /// How many there were.
         reached: usize,
     },
+    /// A second kill where there is no first.
+    #[error("`--depth 2` kills a node that was killed before: leave out `--fault disconnect`")]
+    NoSecondDisconnect,
+    /// A bound of what is not done.
+    #[error("`--budget` bounds second kills: add `--depth 2`, or use `--limit`")]
+    BudgetWithoutDepth,
     /// Something could not be saved.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -64,6 +106,8 @@ pub struct Explored {
     pub dry_run: Option<CaseRecord>,
     /// What the dry run reached.
     pub points: PointsRecord,
+    /// The pairs of kills, if second ones were asked for.
+    pub pairs: Option<PairsRecord>,
     /// The cases.
     pub ran: Ran,
 }
@@ -90,10 +134,13 @@ impl Exploration {
             plan: self.plan(DRY_RUN, Vec::new()),
             points: Vec::new(),
             pin: None,
+            pair: None,
+            attempts: 1,
         };
         let mut explored = Explored {
             dry_run: None,
             points: PointsRecord::default(),
+            pairs: None,
             ran: Ran::default(),
         };
         let Some(judged) = campaign.run_one(dry).await else {
@@ -103,10 +150,10 @@ impl Exploration {
         let passed = judged.record.verdict == Verdict::Pass;
         explored.dry_run = Some(judged.record);
         let reached = judged.evidence.as_ref().map(points_of).unwrap_or_default();
-        let classes = classes_of(&reached, self.options.every_point);
+        let classes = self.with_fault(classes_of(&reached, self.options.every_point));
         let fitting = self.fitting(&classes);
         let chosen = self.choose(&fitting);
-        explored.points = record_points(&reached, &classes, &chosen);
+        explored.points = record_points(&classes, &chosen);
         campaign.folder.save_points(&explored.points)?;
         // A scenario that goes wrong by itself tells nothing about crashes.
         if !passed {
@@ -118,16 +165,66 @@ impl Exploration {
                 reached: reached.len(),
             });
         }
-        let cases = chosen.into_iter().map(|class| self.case(class)).collect();
-        explored.ran = campaign.run_all(cases).await;
+        let cases = chosen.iter().map(|class| self.case(class)).collect();
+        match self.options.depth {
+            Depth::One => explored.ran = campaign.run_all(cases).await,
+            Depth::Two => {
+                let (ran, recoveries) = campaign.run_all_reading(cases, recovery_points).await;
+                explored.ran = ran;
+                let covered = |case_id: &str| {
+                    let mut records = explored.ran.records.iter();
+                    records.any(|record| record.case_id == case_id && record.covers())
+                };
+                let first_kills: Vec<(PointClass, Vec<ReachedPoint>)> = chosen
+                    .iter()
+                    .filter(|class| covered(&class.case_id))
+                    .filter_map(|class| {
+                        let recovery = recoveries.get(&class.case_id)?;
+                        Some(((*class).clone(), recovery.clone()))
+                    })
+                    .collect();
+                self.second_kills(campaign, &mut explored, &first_kills)
+                    .await?;
+            }
+        }
         Ok(explored)
+    }
+
+    /// Draws pairs, and runs a case for each.
+    async fn second_kills<R: RunCase>(
+        &self,
+        campaign: &Campaign<R>,
+        explored: &mut Explored,
+        first_kills: &[(PointClass, Vec<ReachedPoint>)],
+    ) -> Result<(), ExploreError> {
+        let pairs = drawn(pairs_of(first_kills, self.options.every_point), self.seed);
+        let budget = self.options.budget.unwrap_or(usize::MAX);
+        let record = record_pairs(&pairs, budget);
+        campaign.folder.save_pairs(&record)?;
+        explored.pairs = Some(record);
+        if explored.ran.interrupted {
+            return Ok(());
+        }
+        let cases = pairs.iter().take(budget).map(|pair| self.pair_case(pair));
+        let second = campaign.run_all(cases.collect()).await;
+        explored.ran.records.extend(second.records);
+        explored.ran.interrupted |= second.interrupted;
+        Ok(())
     }
 
     /// Checks what can be checked before anything is started.
     ///
     /// # Errors
-    /// The chosen node is not in the scenario.
+    /// The chosen node is not in the scenario, or the options do not go together.
     pub fn check(&self) -> Result<(), ExploreError> {
+        let options = &self.options;
+        match (options.depth, options.fault, options.budget) {
+            (Depth::Two, ExploreFault::Disconnect, _) => {
+                return Err(ExploreError::NoSecondDisconnect);
+            }
+            (Depth::One, _, Some(_)) => return Err(ExploreError::BudgetWithoutDepth),
+            _ => {}
+        }
         match &self.options.node {
             Some(node) if !self.scenario.nodes.contains_key(node) => {
                 Err(ExploreError::UnknownNode {
@@ -138,6 +235,22 @@ impl Exploration {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The classes with the points at which the fault can happen.
+    fn with_fault(&self, mut classes: Vec<PointClass>) -> Vec<PointClass> {
+        if self.options.fault == ExploreFault::Disconnect {
+            let is_send =
+                |at: &NodePoint| family_of(&at.point.name).is_some_and(|family| family.is_send());
+            for class in &mut classes {
+                class.points.retain(is_send);
+            }
+            classes.retain(|class| !class.points.is_empty());
+            for class in &mut classes {
+                class.case_id = case_id_of(class.representative());
+            }
+        }
+        classes
     }
 
     /// The classes that the choice of node and point fits.
@@ -175,12 +288,39 @@ impl Exploration {
     }
 
     fn case(&self, class: &PointClass) -> PlannedCase {
-        let kill = Fault::kill(class.representative().clone());
+        let fault = Fault {
+            action: match self.options.fault {
+                ExploreFault::Kill => Action::Kill,
+                ExploreFault::Disconnect => Action::Disconnect,
+            },
+            ..Fault::kill(class.representative().clone())
+        };
         PlannedCase {
             case_id: class.case_id.clone(),
-            plan: self.plan(&class.case_id, vec![kill]),
+            plan: self.plan(&class.case_id, vec![fault]),
             points: class.points.clone(),
             pin: None,
+            pair: None,
+            attempts: ATTEMPTS,
+        }
+    }
+
+    fn pair_case(&self, pair: &PointPair) -> PlannedCase {
+        let kills = vec![
+            Fault::kill(pair.first.clone()),
+            Fault {
+                life: 1,
+                // A class has at least one point.
+                ..Fault::kill(pair.second[0].clone())
+            },
+        ];
+        PlannedCase {
+            case_id: pair.case_id.clone(),
+            plan: self.plan(&pair.case_id, kills),
+            points: Vec::new(),
+            pin: None,
+            pair: Some(record_pair(pair)),
+            attempts: ATTEMPTS,
         }
     }
 
@@ -196,13 +336,32 @@ impl Exploration {
     }
 }
 
-fn record_points(
-    reached: &[ReachedPoint],
-    classes: &[PointClass],
-    chosen: &[&PointClass],
-) -> PointsRecord {
+fn record_pair(pair: &PointPair) -> PairRecord {
+    PairRecord {
+        first: pair.first.clone(),
+        second: pair.second.clone(),
+    }
+}
+
+fn record_pairs(pairs: &[PointPair], budget: usize) -> PairsRecord {
+    let record = |(place, pair): (usize, &PointPair)| PairClassRecord {
+        case_id: pair.case_id.clone(),
+        pair: record_pair(pair),
+        selected: place < budget,
+    };
+    PairsRecord {
+        pairs: pairs.iter().enumerate().map(record).collect(),
+    }
+}
+
+fn record_points(classes: &[PointClass], chosen: &[&PointClass]) -> PointsRecord {
+    let mut points: Vec<NodePoint> = classes
+        .iter()
+        .flat_map(|class| class.points.iter().cloned())
+        .collect();
+    points.sort_unstable();
     PointsRecord {
-        points: canonical(reached),
+        points,
         classes: classes
             .iter()
             .map(|class| PointClassRecord {

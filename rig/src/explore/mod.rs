@@ -6,6 +6,7 @@ mod campaign;
 mod classes;
 mod exploration;
 mod interrupt;
+mod pairs;
 mod partition;
 mod points;
 mod runner;
@@ -18,9 +19,12 @@ mod tests;
 pub use campaign::{Campaign, Judge, Judged, PlannedCase, Ran};
 pub(crate) use campaign::{judge_evidence, record_of};
 pub use classes::{PointClass, case_id_of, classes_of};
-pub use exploration::{DRY_RUN, Exploration, ExploreError, ExploreOptions, Explored};
+pub use exploration::{
+    DRY_RUN, Depth, Exploration, ExploreError, ExploreFault, ExploreOptions, Explored,
+};
 pub use interrupt::{Interrupt, Interrupter};
+pub use pairs::{PointPair, recovery_points};
 pub use partition::{Partition, PartitionParseError};
 pub use points::{ReachedPoint, canonical, points_of};
 pub use runner::{CaseOutcome, CaseScratch, Keep, NoScratch, RunCase};
-pub use tally::{Progress, Silent, Tally};
+pub use tally::{Progress, Silent, Tally, Totals};

@@ -64,13 +64,13 @@ pub fn points_of(evidence: &Evidence) -> Vec<ReachedPoint> {
 
 /// Counts for each node what happened besides points.
 #[derive(Default)]
-struct Stretches<'a> {
+pub(super) struct Stretches<'a> {
     mined: u64,
     reported: BTreeMap<&'a str, u64>,
 }
 
 impl<'a> Stretches<'a> {
-    fn pass(&mut self, source: &'a Source) {
+    pub(super) fn pass(&mut self, source: &'a Source) {
         match source {
             Source::Rig {
                 did: RigEntry::Mined { .. },
@@ -88,7 +88,7 @@ impl<'a> Stretches<'a> {
         }
     }
 
-    fn of(&self, node: &str) -> u64 {
+    pub(super) fn of(&self, node: &str) -> u64 {
         self.mined + self.reported.get(node).copied().unwrap_or(0)
     }
 }
@@ -100,7 +100,7 @@ pub fn canonical(points: &[ReachedPoint]) -> Vec<NodePoint> {
     sorted
 }
 
-fn phase_begun(entry: &TraceEntry) -> Option<Phase> {
+pub(super) fn phase_begun(entry: &TraceEntry) -> Option<Phase> {
     match &entry.source {
         Source::Rig {
             did: RigEntry::Phase { phase },

@@ -3,7 +3,34 @@
 use std::time::Duration;
 
 use crate::evidence::Verdict;
-use crate::run_store::{CaseRecord, SummaryRecord};
+use crate::run_store::{CaseRecord, PairsRecord, PointsRecord, SummaryRecord};
+
+/// How much there was to cover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Points.
+    pub points: u64,
+    /// Pairs of kills, if they were looked for.
+    pub pairs: Option<u64>,
+}
+
+impl Totals {
+    /// Of a run: what its dry run and its first kills found, else what its cases arm.
+    pub fn of(
+        points: Option<&PointsRecord>,
+        pairs: Option<&PairsRecord>,
+        records: &[CaseRecord],
+    ) -> Totals {
+        let points = match points {
+            Some(points) => points.points.len(),
+            None => records.iter().map(|record| record.points.len()).sum(),
+        };
+        Totals {
+            points: points as u64,
+            pairs: pairs.map(|pairs| pairs.pairs.len() as u64),
+        }
+    }
+}
 
 /// Totals of the cases that ended so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +45,8 @@ pub struct Tally {
     pub rig_fault: u64,
     /// Points that judged cases stand for.
     pub points_covered: u64,
+    /// Pairs of kills that judged cases stand for.
+    pub pairs_covered: u64,
 }
 
 impl Tally {
@@ -40,6 +69,7 @@ impl Tally {
         }
         if record.covers() {
             self.points_covered += record.points.len() as u64;
+            self.pairs_covered += u64::from(record.pair.is_some());
         }
     }
 
@@ -49,12 +79,7 @@ impl Tally {
     }
 
     /// The totals as every command with `--json` prints them.
-    pub fn summary(
-        &self,
-        run_id: Option<String>,
-        points_total: u64,
-        wall: Duration,
-    ) -> SummaryRecord {
+    pub fn summary(&self, run_id: Option<String>, of: Totals, wall: Duration) -> SummaryRecord {
         let seconds = wall.as_secs_f64();
         let per_minute = if seconds > 0.0 {
             self.cases() as f64 * 60.0 / seconds
@@ -68,8 +93,10 @@ impl Tally {
             fail: self.fail,
             not_run: self.not_run,
             rig_fault: self.rig_fault,
-            points_total,
+            points_total: of.points,
             points_covered: self.points_covered,
+            pairs_total: of.pairs,
+            pairs_covered: of.pairs.map(|_| self.pairs_covered),
             wall_s: (seconds * 1000.0).round() / 1000.0,
             cases_per_min: (per_minute * 10.0).round() / 10.0,
         }

@@ -70,6 +70,7 @@ pub(crate) fn case_record(case_id: &str, verdict: Verdict) -> CaseRecord {
     CaseRecord {
         case_id: case_id.to_owned(),
         points: Vec::new(),
+        pair: None,
         verdict,
         pinned: None,
         findings: Vec::new(),
@@ -117,6 +118,8 @@ pub(crate) enum Twist {
 pub(crate) struct ScriptedWorld {
     /// What a run passes: node and point, and the input number.
     pub points: Vec<(&'static str, u64)>,
+    /// The same of the life after a kill, until it is back.
+    pub recovery: Vec<(&'static str, u64)>,
     /// Where the name of the killed point contains this, that happens.
     pub twists: Vec<(&'static str, Twist)>,
     /// A scenario that fails by itself.
@@ -200,6 +203,17 @@ impl ScriptedWorld {
         if let Some((node, point)) = frozen {
             trace.node(&node, NodeReport::Gate(GateReport::Frozen { point }));
             trace.phase(Phase::Recover);
+            trace.life = 1;
+            trace.add(Source::Rig {
+                did: RigEntry::Started {
+                    node,
+                    life: 1,
+                    pid: 7,
+                },
+            });
+            for (point, input) in &self.recovery {
+                trace.passes(point, *input);
+            }
         }
         if closes {
             trace.node("B", NodeReport::Node(Report::Event { event: closed() }));
@@ -222,6 +236,7 @@ impl ScriptedWorld {
 #[derive(Default)]
 struct Trace {
     entries: Vec<TraceEntry>,
+    life: u32,
 }
 
 impl Trace {
@@ -243,7 +258,7 @@ impl Trace {
     fn node(&mut self, node: &str, report: NodeReport) {
         self.add(Source::Node {
             node: node.to_owned(),
-            life: 0,
+            life: self.life,
             report,
         });
     }

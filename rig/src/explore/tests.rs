@@ -205,3 +205,143 @@ async fn a_choice_that_fits_nothing_is_an_error_that_says_so() {
         assert!(error.to_string().contains(fragment), "{error}");
     }
 }
+
+/// A world whose B passes two classes of points on its way back.
+fn recovering() -> ScriptedWorld {
+    ScriptedWorld {
+        recovery: vec![
+            ("B:persist.monitor.before[A-B]", 1),
+            ("B:persist.monitor.after[A-B]", 1),
+            ("B:send.channel_reestablish.before[A-B]", 1),
+        ],
+        ..ScriptedWorld::of_forward()
+    }
+}
+
+fn second_kills(options: ExploreOptions) -> ExploreOptions {
+    ExploreOptions {
+        depth: Depth::Two,
+        ..options
+    }
+}
+
+fn pair_ids(explored: &Explored) -> Vec<String> {
+    let records = explored.ran.records.iter();
+    let pairs = records.filter(|record| record.pair.is_some());
+    pairs.map(|record| record.case_id.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_second_kill_hits_every_class_of_the_life_after_every_first_kill() {
+    let (logs, explored) = explore(recovering(), second_kills(ExploreOptions::default())).await;
+    let tally = Tally::of(&explored.ran.records);
+    assert_eq!((tally.cases(), tally.pass), (9, 9));
+    assert_eq!((tally.points_covered, tally.pairs_covered), (4, 6));
+    assert_eq!(explored.pairs.as_ref().unwrap().pairs.len(), 6);
+    let case = "B.send.revoke_and_ack.after.A-B.1.then.B.persist.monitor.before.A-B.1";
+    assert!(pair_ids(&explored).contains(&case.to_owned()));
+    let folder = logs.path().join("latest/cases").join(case);
+    let plan = crate::run_store::read_plan(&folder.join("plan.json")).unwrap();
+    let lives: Vec<u32> = plan.faults.iter().map(|fault| fault.life).collect();
+    assert_eq!(lives, [0, 1]);
+}
+
+#[tokio::test]
+async fn a_budget_draws_by_the_seed_and_a_larger_one_contains_a_smaller_one() {
+    let mut drawn: Vec<Vec<String>> = Vec::new();
+    for budget in [2, 4] {
+        let options = ExploreOptions {
+            budget: Some(budget),
+            ..ExploreOptions::default()
+        };
+        let (_logs, explored) = explore(recovering(), second_kills(options)).await;
+        let pairs = explored.pairs.as_ref().unwrap();
+        let selected = pairs.pairs.iter().filter(|pair| pair.selected);
+        assert_eq!((pairs.pairs.len(), selected.count()), (6, budget));
+        drawn.push(pair_ids(&explored));
+    }
+    assert_eq!(drawn[0].len(), 2);
+    assert!(drawn[0].iter().all(|id| drawn[1].contains(id)));
+}
+
+#[tokio::test]
+async fn the_shares_of_a_partition_run_every_pair_once() {
+    let mut all = Vec::new();
+    for share in ["slice:1/2", "slice:2/2"] {
+        let options = ExploreOptions {
+            partition: Some(share.parse().unwrap()),
+            ..ExploreOptions::default()
+        };
+        let (_logs, explored) = explore(recovering(), second_kills(options)).await;
+        all.extend(pair_ids(&explored));
+    }
+    all.sort_unstable();
+    let (_logs, explored) = explore(recovering(), second_kills(ExploreOptions::default())).await;
+    assert_eq!(all, pair_ids(&explored));
+}
+
+#[tokio::test]
+async fn a_first_kill_that_missed_its_point_is_followed_by_no_second_one() {
+    let world = ScriptedWorld {
+        twists: vec![("send.revoke_and_ack.after", Twist::Miss)],
+        ..recovering()
+    };
+    let (_logs, explored) = explore(world, second_kills(ExploreOptions::default())).await;
+    assert_eq!(explored.pairs.as_ref().unwrap().pairs.len(), 4);
+}
+
+#[tokio::test]
+async fn a_case_that_misses_its_point_is_run_three_times_in_all() {
+    let logs = tempfile::tempdir().unwrap();
+    let (_interrupter, interrupt) = Interrupter::new();
+    let world = ScriptedWorld {
+        twists: vec![("send.revoke_and_ack.after", Twist::Miss)],
+        ..ScriptedWorld::of_forward()
+    };
+    let campaign = campaign(logs.path(), world, interrupt);
+    let explored = exploration(ExploreOptions::default())
+        .run(&campaign)
+        .await
+        .unwrap();
+    // A dry run, two cases that reach their points, and one that does not.
+    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 1 + 2 + 3);
+    assert_eq!(explored.ran.records.len(), 3);
+    assert_eq!(campaign.folder.verdicts().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn connections_are_lost_at_the_points_of_messages_only() {
+    let options = ExploreOptions {
+        fault: ExploreFault::Disconnect,
+        ..ExploreOptions::default()
+    };
+    let (logs, explored) = explore(ScriptedWorld::of_forward(), options).await;
+    assert_eq!(
+        verdicts(&explored),
+        [
+            ("B.send.revoke_and_ack.after.A-B.1", Verdict::Pass),
+            ("B.send.revoke_and_ack.before.A-B.1", Verdict::Pass),
+        ]
+    );
+    assert_eq!(explored.points.points.len(), 2);
+    let case = logs
+        .path()
+        .join("latest/cases/B.send.revoke_and_ack.before.A-B.1");
+    let plan = crate::run_store::read_plan(&case.join("plan.json")).unwrap();
+    assert_eq!(plan.faults[0].action, faults::Action::Disconnect);
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused_before_anything_is_started() {
+    let lost = ExploreOptions {
+        fault: ExploreFault::Disconnect,
+        ..ExploreOptions::default()
+    };
+    let bounded = ExploreOptions {
+        budget: Some(5),
+        ..ExploreOptions::default()
+    };
+    for options in [second_kills(lost), bounded] {
+        assert!(exploration(options).check().is_err());
+    }
+}

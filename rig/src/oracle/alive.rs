@@ -17,7 +17,9 @@ impl Oracle for Alive {
         let mut docket = Docket::default();
         case.miss_what_is_not_there(&mut docket);
         for channel in &case.evidence.channels {
-            if !case.is_meant_to_close(&channel.label) {
+            // One whose funding is nowhere is the oracle `close`'s too.
+            let is_channel = !case.is_never_published(&channel.label);
+            if is_channel && !case.is_meant_to_close(&channel.label) {
                 judge_channel(case, channel, &mut docket);
             }
         }

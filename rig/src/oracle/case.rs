@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use bitcoin::OutPoint;
+use bitcoin::hashes::Hash;
+use bitcoin::hex::FromHex;
+use bitcoin::{OutPoint, Txid};
 use node_bin::api::{ChannelView, Report, RestView, UserEvent};
 
 use super::Docket;
@@ -13,6 +15,9 @@ use super::chain_view::commitment::Closure;
 use super::htlcs::{self, Htlc};
 use super::outcome::{self, Outcome};
 use crate::evidence::{Evidence, NodeReport, OpenedChannel, RigEntry, Source};
+
+/// A funding transaction of a node's wallet has a change output besides; this is more than plenty.
+const FUNDING_OUTPUTS_MAX: u16 = 16;
 
 /// Evidence with what follows from it directly.
 pub struct CaseView<'a> {
@@ -88,7 +93,9 @@ impl<'a> CaseView<'a> {
         let funded = |label: &String| self.closures.get(label) != Some(&Closure::Unfunded);
         match &self.chain {
             Ok(chain) => {
-                let unfunded = self.evidence.channels.iter().find(|c| !funded(&c.label));
+                let of_set_up = |c: &&OpenedChannel| !self.is_opened_by_step(&c.label);
+                let mut channels = self.evidence.channels.iter().filter(of_set_up);
+                let unfunded = channels.find(|c| !funded(&c.label));
                 if let Some(channel) = unfunded {
                     docket.miss(
                         "evidence-missing",
@@ -108,7 +115,7 @@ impl<'a> CaseView<'a> {
         }
     }
 
-    /// Says what is missing of the scenario's channels and of its nodes' views at rest.
+    /// Says what is missing of the set-up's channels and of the nodes' views at rest.
     pub(super) fn miss_what_is_not_there(&self, docket: &mut Docket) {
         if self.evidence.trace.is_empty() {
             docket.miss("evidence-missing", "the trace is empty".to_owned());
@@ -120,16 +127,46 @@ impl<'a> CaseView<'a> {
             }
         }
         for channel in &self.evidence.plan.scenario.channels {
-            if self
-                .evidence
-                .channels
-                .iter()
-                .all(|c| c.label != channel.label)
-            {
+            if self.opened(&channel.label).is_none() && !self.is_opened_by_step(&channel.label) {
                 let message = format!("channel {} was never opened", channel.label);
                 docket.miss("evidence-missing", message);
             }
         }
+    }
+
+    /// The channel of this label, if it was ever opened.
+    pub(super) fn opened(&self, label: &str) -> Option<&'a OpenedChannel> {
+        let mut channels = self.evidence.channels.iter();
+        channels.find(|channel| channel.label == label)
+    }
+
+    /// Whether a step opens the channel: it may come to nothing on the way, with nothing lost.
+    pub(super) fn is_opened_by_step(&self, label: &str) -> bool {
+        self.evidence.plan.scenario.is_opened_by_step(label)
+    }
+
+    /// Whether a step should have opened the channel and its funding is in no block.
+    pub(super) fn is_never_published(&self, label: &str) -> bool {
+        self.is_opened_by_step(label) && *self.closure(label) == Closure::Unfunded
+    }
+
+    /// Whether the funding transaction of the channel with this id is in a block or in the mempool. An
+    /// id is the funding's own with the output's index in its last two bytes (BOLT 2); that of a channel
+    /// without a funding transaction is nobody's.
+    pub(super) fn is_funded(&self, channel_id: &str) -> bool {
+        let Ok(id) = <[u8; 32]>::from_hex(channel_id) else {
+            return false;
+        };
+        let waits = |txid: &Txid| self.evidence.chain.mempool.contains(&txid.to_string());
+        (0..FUNDING_OUTPUTS_MAX).any(|vout| {
+            let mut bytes = id;
+            let [high, low] = vout.to_be_bytes();
+            bytes[30] ^= high;
+            bytes[31] ^= low;
+            let funding = OutPoint::new(Txid::from_byte_array(bytes), u32::from(vout));
+            let in_block = |chain: &ChainView| chain.output(&funding).is_some();
+            self.chain.as_ref().is_ok_and(in_block) || waits(&funding.txid)
+        })
     }
 
     /// A node's view at rest.

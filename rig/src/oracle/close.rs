@@ -1,4 +1,5 @@
-//! Channels close if, and only if, the scenario says so; and never with a revoked commitment.
+//! Channels close if, and only if, the scenario says so; and never with a revoked commitment. A channel
+//! that a step opens is there at the end; an attempt at it whose funding was never published is none.
 
 use node_bin::api::{LogLevel, Report, UserEvent, WireMessage};
 
@@ -26,6 +27,8 @@ impl Oracle for Close {
         for channel in &case.evidence.channels {
             if !case.is_meant_to_close(&channel.label) {
                 judge_open(case, channel, &mut docket);
+            } else if case.is_never_published(&channel.label) {
+                // Said below.
             } else if chain_known && !case.closure(&channel.label).is_closed() {
                 docket.find(
                     "missing-close",
@@ -39,7 +42,29 @@ impl Oracle for Close {
             }
             judge_penalty(case, channel, &mut docket);
         }
+        judge_opened(case, &mut docket);
         docket.close(self)
+    }
+}
+
+/// The steps' channels: each is funded at the end, however often it had to be asked for.
+fn judge_opened(case: &CaseView<'_>, docket: &mut Docket) {
+    let channels = case.evidence.plan.scenario.channels.iter();
+    for channel in channels.filter(|channel| case.is_never_published(&channel.label)) {
+        let label = &channel.label;
+        let how = match case.opened(label) {
+            Some(opened) => format!("its funding {} is in no block", opened.funding),
+            None => format!(
+                "neither {} nor {} ever listed it",
+                channel.opener, channel.acceptor
+            ),
+        };
+        docket.find(
+            "missing-channel",
+            format!("{label} should have been opened, but {how}"),
+            Vec::new(),
+            Vec::new(),
+        );
     }
 }
 
@@ -52,6 +77,9 @@ struct Noticed<'a> {
 }
 
 fn judge_open(case: &CaseView<'_>, channel: &OpenedChannel, docket: &mut Docket) {
+    if case.is_never_published(&channel.label) {
+        return;
+    }
     let closing = case.closure(&channel.label).closing();
     let Some(noticed) = first_event(case, channel).or_else(|| without_event(case, channel)) else {
         return;
@@ -88,12 +116,16 @@ fn first_event<'a>(case: &CaseView<'a>, channel: &OpenedChannel) -> Option<Notic
             channel: label,
             channel_id,
             reason,
-        } if *label == channel.label || *channel_id == channel.channel_id => Some(Noticed {
-            node: Some(told.node),
-            life: told.life,
-            seq: told.seq,
-            how: format!("{} says {reason}", told.node),
-        }),
+        } if (*label == channel.label || *channel_id == channel.channel_id)
+            && (!case.is_opened_by_step(&channel.label) || case.is_funded(channel_id)) =>
+        {
+            Some(Noticed {
+                node: Some(told.node),
+                life: told.life,
+                seq: told.seq,
+                how: format!("{} says {reason}", told.node),
+            })
+        }
         _ => None,
     })
 }

@@ -48,7 +48,7 @@ impl Oracle for Conservation {
 /// Judges an open channel; whether nothing was found.
 fn judge_channel(case: &CaseView<'_>, channel: &OpenedChannel, docket: &mut Docket) -> bool {
     let label = &channel.label;
-    if case.closure(label).is_closed() {
+    if case.closure(label).is_closed() || case.is_never_published(label) {
         return true;
     }
     let sides = [&channel.opener, &channel.acceptor];
@@ -161,7 +161,8 @@ impl Books {
                 && spent.is_none_or(|height| height > start_height);
             let capacity_sat = u128::from(channel.capacity_sat);
             channels_start_sat += if was_open { capacity_sat } else { 0 };
-            channels_rest_sat += if spent.is_none() { capacity_sat } else { 0 };
+            let is_open = funded.is_some() && spent.is_none();
+            channels_rest_sat += if is_open { capacity_sat } else { 0 };
         }
         let wallets = |views: &BTreeMap<String, RestView>| views.values().map(wallet_sat).sum();
         let mut books = Books {
@@ -232,6 +233,18 @@ impl Books {
                 }
             }
         }
+    }
+
+    /// Whether the channel of this funding was opened after the views at the start.
+    pub fn is_opened_since(&self, funding: &OutPoint) -> bool {
+        let made = self.chain.transaction(&funding.txid);
+        made.is_none_or(|made| made.height > self.start_height)
+    }
+
+    /// What a funding transaction left to the miner, in satoshis.
+    pub fn funding_fee_sat(&self, funding: &OutPoint) -> u128 {
+        let made = self.chain.transaction(&funding.txid);
+        u128::from(made.and_then(|made| self.chain.fee_sat(made)).unwrap_or(0))
     }
 
     /// Fees and leftovers of everything after these fundings, in satoshis: what the sides of these

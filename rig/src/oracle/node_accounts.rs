@@ -18,10 +18,11 @@ pub(super) fn judge(case: &CaseView<'_>, books: &Books, docket: &mut Docket) {
 }
 
 fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docket) {
-    let Some(change_msat) = change_msat(case, node, docket) else {
+    let Some(change_msat) = change_msat(case, books, node, docket) else {
         return;
     };
-    let flow_msat = flow_msat(case, node);
+    let opened = Opened::read(case, books, node);
+    let flow_msat = flow_msat(case, node) + opened.pushed_msat;
     // Above zero: the node has more than its HTLCs brought it.
     let surplus_msat = change_msat - flow_msat;
     let closed: Vec<OutPoint> = fundings(case)
@@ -30,7 +31,8 @@ fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docke
         .filter(|(channel, _)| case.closure(&channel.label).is_closed())
         .map(|(_, funding)| funding)
         .collect();
-    let allowed_msat = i128_of(books.lost_after_sat(&closed)) * 1000
+    let allowed_msat = opened.fees_msat
+        + i128_of(books.lost_after_sat(&closed)) * 1000
         + anchors_taken_msat(case, |channel| channel.opener == node);
     let anchors_msat = anchors_taken_msat(case, |channel| channel.acceptor == node);
     if surplus_msat > 0 && surplus_msat <= anchors_msat {
@@ -67,25 +69,63 @@ fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docke
     }
 }
 
+/// The channels of a node that were opened since the start.
+struct Opened {
+    /// What was pushed to it, less what it pushed.
+    pushed_msat: i128,
+    /// What its funding transactions cost it.
+    fees_msat: i128,
+}
+
+impl Opened {
+    fn read(case: &CaseView<'_>, books: &Books, node: &str) -> Self {
+        let mut opened = Opened {
+            pushed_msat: 0,
+            fees_msat: 0,
+        };
+        for (channel, funding) in fundings(case) {
+            if !books.is_opened_since(&funding) || case.is_never_published(&channel.label) {
+                continue;
+            }
+            let push_msat = i128::from(channel.push_msat);
+            if channel.acceptor == node {
+                opened.pushed_msat += push_msat;
+            } else if channel.opener == node {
+                opened.pushed_msat -= push_msat;
+                opened.fees_msat += i128_of(books.funding_fee_sat(&funding)) * 1000;
+            }
+        }
+        opened
+    }
+}
+
 /// Wallet and channels at rest less those at the start.
-fn change_msat(case: &CaseView<'_>, node: &str, docket: &mut Docket) -> Option<i128> {
+fn change_msat(
+    case: &CaseView<'_>,
+    books: &Books,
+    node: &str,
+    docket: &mut Docket,
+) -> Option<i128> {
     let (start, rest) = (case.evidence.start.get(node)?, case.rest(node)?);
     let mut change_msat = (i128_of(wallet_sat(rest)) - i128_of(wallet_sat(start))) * 1000;
-    for (channel, _) in fundings(case) {
-        if channel.opener != node && channel.acceptor != node {
+    for (channel, funding) in fundings(case) {
+        let is_its = channel.opener == node || channel.acceptor == node;
+        if !is_its || case.is_never_published(&channel.label) {
             continue;
         }
         let label = &channel.label;
         let known = |listed: Option<&node_bin::api::ChannelView>| {
             listed.and_then(|view| view.balance_msat).map(i128::from)
         };
-        let Some(start_msat) = known(case.channel_at_start(node, channel)) else {
-            let message =
-                format!("{node} could not tell its exact balance in {label} after the set-up");
-            docket.miss("not-judged", message);
-            return None;
-        };
-        change_msat -= start_msat;
+        if !books.is_opened_since(&funding) {
+            let Some(start_msat) = known(case.channel_at_start(node, channel)) else {
+                let message =
+                    format!("{node} could not tell its exact balance in {label} after the set-up");
+                docket.miss("not-judged", message);
+                return None;
+            };
+            change_msat -= start_msat;
+        }
         if !case.closure(label).is_closed() {
             // A missing balance at rest has been said already.
             change_msat += known(case.channel_at_rest(node, channel))?;

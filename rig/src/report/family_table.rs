@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use faults::NodePoint;
 use faults::catalogue::family_of;
 
 use super::RunReport;
@@ -34,18 +35,8 @@ pub struct FamilyRow {
 /// The rows in order of family and node. A point counts in its own family; a case, in that of the
 /// point it kills at.
 pub fn family_rows(report: &RunReport) -> Vec<FamilyRow> {
-    let mut rows: BTreeMap<(String, String), FamilyRow> = BTreeMap::new();
-    let mut row_of = |at: &faults::NodePoint, change: &dyn Fn(&mut FamilyRow)| {
-        let family = family_name(&at.point.name);
-        let row = rows
-            .entry((family.clone(), at.node.clone()))
-            .or_insert_with(|| FamilyRow {
-                family,
-                node: at.node.clone(),
-                ..FamilyRow::default()
-            });
-        change(row);
-    };
+    let mut rows = Rows::default();
+    let mut row_of = |at: &NodePoint, change: &dyn Fn(&mut FamilyRow)| change(rows.of(at));
     match &report.points {
         Some(points) => {
             for at in &points.points {
@@ -68,7 +59,44 @@ pub fn family_rows(report: &RunReport) -> Vec<FamilyRow> {
             }
         }
     }
-    rows.into_values().collect()
+    rows.0.into_values().collect()
+}
+
+/// The same of the second kills: a row's points are pairs, in the family of their second kill.
+pub fn pair_rows(report: &RunReport) -> Vec<FamilyRow> {
+    let mut rows = Rows::default();
+    for pair in report.pairs.iter().flat_map(|pairs| &pairs.pairs) {
+        if let Some(at) = pair.pair.second.first() {
+            rows.of(at).points += 1;
+        }
+    }
+    for record in &report.records {
+        let Some(at) = record.pair.as_ref().and_then(|pair| pair.second.first()) else {
+            continue;
+        };
+        let row = rows.of(at);
+        count(row, record);
+        row.covered += u64::from(record.covers());
+    }
+    rows.0.into_values().collect()
+}
+
+/// Rows by family and node.
+#[derive(Default)]
+struct Rows(BTreeMap<(String, String), FamilyRow>);
+
+impl Rows {
+    /// The row that a point belongs to.
+    fn of(&mut self, at: &NodePoint) -> &mut FamilyRow {
+        let family = family_name(&at.point.name);
+        self.0
+            .entry((family.clone(), at.node.clone()))
+            .or_insert_with(|| FamilyRow {
+                family,
+                node: at.node.clone(),
+                ..FamilyRow::default()
+            })
+    }
 }
 
 fn count(row: &mut FamilyRow, record: &CaseRecord) {

@@ -3,7 +3,10 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::phase_times::{milliseconds, phase_name};
-use super::{RunReport, WORST_SHOWN, family_rows, median_us_by_phase, worst_failures};
+use super::text::pairs_covered;
+use super::{
+    FamilyRow, RunReport, WORST_SHOWN, family_rows, median_us_by_phase, pair_rows, worst_failures,
+};
 use crate::evidence::Verdict;
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;\
@@ -30,13 +33,18 @@ pub fn render_html(report: &RunReport, timeline: &dyn Fn(&str) -> Vec<String>) -
                 p class=(if totals.fail > 0 { "fail" } else { "pass" }) {
                     (totals.cases) " cases: " (totals.pass) " pass, " (totals.fail) " fail, "
                     (totals.not_run) " not run, " (totals.rig_fault) " rig faults; "
-                    (totals.points_covered) " of " (totals.points_total) " points covered; "
+                    (totals.points_covered) " of " (totals.points_total) " points covered"
+                    (pairs_covered(totals)) "; "
                     (totals.wall_s) " s, " (totals.cases_per_min) " cases a minute"
                 }
                 @if report.incomplete { p class="fail" { "This run was stopped before its end." } }
                 (parts(report))
                 h2 { "Points" }
-                (family_table(report))
+                (family_table("family", "points", family_rows(report)))
+                @if report.pairs.is_some() {
+                    h2 { "Second kills" }
+                    (family_table("second kill", "pairs", pair_rows(report)))
+                }
                 h2 { "Where a case's time goes (median)" }
                 (time_table(report))
                 @if report.not_well().next().is_some() {
@@ -55,12 +63,12 @@ fn parts(report: &RunReport) -> Markup {
     html! { ul { @for (part, version) in &report.run.parts { li { (part) ": " (version) } } } }
 }
 
-fn family_table(report: &RunReport) -> Markup {
+fn family_table(family: &str, points: &str, rows: Vec<FamilyRow>) -> Markup {
     html! {
         table {
-            tr { th { "family" } th { "node" } th { "points" } th { "covered" } th { "cases" }
+            tr { th { (family) } th { "node" } th { (points) } th { "covered" } th { "cases" }
                 th { "pass" } th { "fail" } th { "not run" } th { "rig fault" } }
-            @for row in family_rows(report) {
+            @for row in rows {
                 tr { td { (row.family) } td { (row.node) } td { (row.points) } td { (row.covered) }
                     td { (row.cases) } td { (row.pass) }
                     td class=[(row.fail > 0).then_some("fail")] { (row.fail) }

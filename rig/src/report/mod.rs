@@ -17,12 +17,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::evidence::Verdict;
-use crate::explore::Tally;
+use crate::explore::{Tally, Totals};
 use crate::run_store::{
-    CaseRecord, PointsRecord, RunFolder, RunRecord, StoreError, SummaryRecord, load_evidence,
+    CaseRecord, PairsRecord, PointsRecord, RunFolder, RunRecord, StoreError, SummaryRecord,
+    load_evidence,
 };
 
-pub use family_table::{FamilyRow, family_rows};
+pub use family_table::{FamilyRow, family_rows, pair_rows};
 pub use html::render_html;
 pub use junit::{ReportError, render_junit};
 pub use phase_times::median_us_by_phase;
@@ -40,6 +41,8 @@ pub struct RunReport {
     pub run: RunRecord,
     /// `points.json`, for an exploration.
     pub points: Option<PointsRecord>,
+    /// `pairs.json`, for an exploration with second kills.
+    pub pairs: Option<PairsRecord>,
     /// The cases that ended.
     pub records: Vec<CaseRecord>,
     /// Totals.
@@ -60,24 +63,22 @@ impl RunReport {
     pub fn read(folder: &RunFolder) -> Result<RunReport, StoreError> {
         let run = folder.run()?;
         let points = folder.points()?;
+        let pairs = folder.pairs()?;
         let records = folder.verdicts()?;
         let saved = folder.summary()?;
         let incomplete = saved.is_none();
         let summary = saved.unwrap_or_else(|| {
             let wall_us = records.iter().map(|record| record.ended_us).max();
-            let points_total = match &points {
-                Some(points) => points.points.len(),
-                None => records.iter().map(|record| record.points.len()).sum(),
-            };
             Tally::of(&records).summary(
                 Some(run.run_id.clone()),
-                points_total as u64,
+                Totals::of(points.as_ref(), pairs.as_ref(), &records),
                 Duration::from_micros(wall_us.unwrap_or(0)),
             )
         });
         Ok(RunReport {
             run,
             points,
+            pairs,
             records,
             summary,
             incomplete,

@@ -30,11 +30,15 @@ pub(crate) fn report_of(records: Vec<CaseRecord>) -> RunReport {
     RunReport {
         summary: Tally::of(&records).summary(
             Some(run.run_id.clone()),
-            7,
+            Totals {
+                points: 7,
+                pairs: None,
+            },
             Duration::from_millis(1_500),
         ),
         run,
         points: None,
+        pairs: None,
         records,
         incomplete: false,
         command_options: String::new(),

@@ -6,7 +6,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::phase_times::{milliseconds, phase_name};
-use super::{RunReport, WORST_SHOWN, family_rows, median_us_by_phase, worst_failures};
+use super::{RunReport, WORST_SHOWN, family_rows, median_us_by_phase, pair_rows, worst_failures};
+use crate::run_store::SummaryRecord;
 
 /// Most lines of evidence printed for one group.
 const LINES_SHOWN: usize = 4;
@@ -18,7 +19,11 @@ pub fn render_text(report: &RunReport) -> String {
     let totals = &report.summary;
     let rows = family_rows(report);
     if !rows.is_empty() {
-        let _ = writeln!(text, "{}\n", family_table(&rows));
+        let _ = writeln!(text, "{}\n", family_table("family", "points", &rows));
+    }
+    let pairs = pair_rows(report);
+    if !pairs.is_empty() {
+        let _ = writeln!(text, "{}\n", family_table("second kill", "pairs", &pairs));
     }
     let times = median_us_by_phase(&report.records);
     if !times.is_empty() {
@@ -35,7 +40,7 @@ pub fn render_text(report: &RunReport) -> String {
     write_failures(&mut text, report);
     let _ = writeln!(
         text,
-        "{}: {} cases: {} pass, {} fail, {} not run, {} rig faults; {} of {} points covered; \
+        "{}: {} cases: {} pass, {} fail, {} not run, {} rig faults; {} of {} points covered{}; \
          {:.1} s, {:.0} cases a minute",
         report.run.subject,
         totals.cases,
@@ -45,6 +50,7 @@ pub fn render_text(report: &RunReport) -> String {
         totals.rig_fault,
         totals.points_covered,
         totals.points_total,
+        pairs_covered(totals),
         totals.wall_s,
         totals.cases_per_min
     );
@@ -55,12 +61,20 @@ pub fn render_text(report: &RunReport) -> String {
     text
 }
 
-fn family_table(rows: &[super::FamilyRow]) -> Table {
+/// `, 7 of 90 pairs covered`, if there are any.
+pub(super) fn pairs_covered(totals: &SummaryRecord) -> String {
+    match (totals.pairs_covered, totals.pairs_total) {
+        (Some(covered), Some(total)) => format!(", {covered} of {total} pairs covered"),
+        _ => String::new(),
+    }
+}
+
+fn family_table(family: &str, points: &str, rows: &[super::FamilyRow]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header([
-        "family",
+        family,
         "node",
-        "points",
+        points,
         "covered",
         "cases",
         "pass",
@@ -147,6 +161,10 @@ fn what_next(report: &RunReport) -> String {
     }
     if report.incomplete {
         return format!("All well as far as it got; {folder} has the plans.");
+    }
+    if totals.pairs_covered < totals.pairs_total {
+        return "Next: take `--budget` away, or give another `--seed`, to cover more pairs."
+            .to_owned();
     }
     if totals.points_covered < totals.points_total {
         return "Next: take `--limit`, `--node`, `--point` and `--partition` away to cover the rest."

@@ -44,6 +44,7 @@ fn rig_line(did: &RigEntry) -> String {
             status,
             last_lines,
         } => format!("{node}/{life} exited: {status}: {}", last_lines.join(" | ")),
+        RigEntry::Cut { node, peer } => format!("lets {peer} drop its connection to {node}"),
         RigEntry::StepBegun { label } => format!("step {label} begins"),
         RigEntry::StepEnded { label } => format!("step {label} ends"),
         RigEntry::Reissued { node, method } => format!("gives {method} to {node} again"),

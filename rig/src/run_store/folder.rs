@@ -13,13 +13,16 @@ use super::evidence_file::{
     EVIDENCE, LastLine, PLAN, TRACE, read_json, read_lines, save_evidence, write_json, write_line,
 };
 use super::plan_file::write_plan;
-use super::record::{CaseRecord, PointsRecord, RunRecord, SummaryRecord, VerdictRecord};
+use super::record::{
+    CaseRecord, PairsRecord, PointsRecord, RunRecord, SummaryRecord, VerdictRecord,
+};
 use crate::evidence::Evidence;
 use crate::scenario::Plan;
 
 pub(super) const RUN: &str = "run.json";
 const VERDICTS: &str = "verdicts.jsonl";
 const POINTS: &str = "points.json";
+const PAIRS: &str = "pairs.json";
 const SUMMARY: &str = "summary.json";
 const VERDICT: &str = "verdict.json";
 pub(super) const CASES: &str = "cases";
@@ -130,6 +133,22 @@ impl RunFolder {
     /// It is there and cannot be read.
     pub fn points(&self) -> Result<Option<PointsRecord>, StoreError> {
         self.read_if_there(POINTS)
+    }
+
+    /// Writes `pairs.json`.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn save_pairs(&self, pairs: &PairsRecord) -> Result<(), StoreError> {
+        write_json(&self.path.join(PAIRS), pairs)
+    }
+
+    /// Reads `pairs.json`, which only `explore --depth 2` makes.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn pairs(&self) -> Result<Option<PairsRecord>, StoreError> {
+        self.read_if_there(PAIRS)
     }
 
     /// Writes `summary.json`.

@@ -16,6 +16,6 @@ pub use index::{ListedRun, list_runs};
 pub use locate::{Located, PlanPlace, locate};
 pub use plan_file::{PLAN_VERSION, read_plan, write_plan};
 pub use record::{
-    CaseRecord, FindingRecord, PinRecord, PointClassRecord, PointsRecord, RUN_VERSION, RunRecord,
-    SummaryRecord, VerdictRecord,
+    CaseRecord, FindingRecord, PairClassRecord, PairRecord, PairsRecord, PinRecord,
+    PointClassRecord, PointsRecord, RUN_VERSION, RunRecord, SummaryRecord, VerdictRecord,
 };

@@ -62,6 +62,34 @@ pub struct PointClassRecord {
     pub selected: bool,
 }
 
+/// A pair of kills of one node: where its first life is killed, and where its second one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairRecord {
+    /// The first kill's point.
+    pub first: NodePoint,
+    /// The class of the second one; the case kills at its first point.
+    pub second: Vec<NodePoint>,
+}
+
+/// `pairs.json`: the pairs that an exploration with second kills found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairsRecord {
+    /// Every pair, in the order of drawing.
+    pub pairs: Vec<PairClassRecord>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairClassRecord {
+    /// The case that stands for it.
+    pub case_id: String,
+    /// The two kills.
+    #[serde(flatten)]
+    pub pair: PairRecord,
+    /// Whether this run was asked to run it.
+    pub selected: bool,
+}
+
 /// A finding, with the oracle that made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingRecord {
@@ -88,8 +116,11 @@ pub struct PinRecord {
 pub struct CaseRecord {
     /// Name of the case's folder.
     pub case_id: String,
-    /// The points of the class it stands for, the one it faults first.
+    /// The points of the class it stands for, the one it faults first; none for a pair.
     pub points: Vec<NodePoint>,
+    /// The pair of kills it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<PairRecord>,
     /// What the oracles said, or `rig_fault`.
     pub verdict: Verdict,
     /// For a pinned case.
@@ -123,11 +154,17 @@ impl CaseRecord {
 
     /// Whether it was judged with its point reached, so that its points are covered.
     pub fn covers(&self) -> bool {
-        matches!(self.verdict, Verdict::Pass | Verdict::Fail)
-            && !self
-                .findings
-                .iter()
-                .any(|found| found.finding.code == POINT_NOT_REACHED)
+        matches!(self.verdict, Verdict::Pass | Verdict::Fail) && !self.has_unreached_point()
+    }
+
+    /// Whether nothing is wrong with it but that a point was not reached.
+    pub fn missed_its_point(&self) -> bool {
+        self.verdict == Verdict::NotRun && self.has_unreached_point()
+    }
+
+    fn has_unreached_point(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|found| found.finding.code == POINT_NOT_REACHED)
     }
 
     /// The codes of its findings, sorted, each once.
@@ -175,6 +212,12 @@ pub struct SummaryRecord {
     pub points_total: u64,
     /// Of them, how many a judged case stands for.
     pub points_covered: u64,
+    /// Pairs of kills that were found, with `--depth 2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs_total: Option<u64>,
+    /// Of them, how many a judged case stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs_covered: Option<u64>,
     /// Seconds of wall time.
     pub wall_s: f64,
     /// Cases a minute.

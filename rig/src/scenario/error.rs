@@ -97,6 +97,11 @@ impl<'t> Complaints<'t> {
         self.at(span, message);
     }
 
+    /// How many there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.found.len()
+    }
+
     /// Whether some entry could not be read.
     pub(super) fn entry_lost(&self) -> bool {
         self.entry_lost

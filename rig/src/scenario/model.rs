@@ -16,7 +16,7 @@ pub struct Scenario {
     pub about: String,
     /// The nodes by name.
     pub nodes: BTreeMap<String, Node>,
-    /// The channels that `[setup]` opens, in order.
+    /// The channels, in order; the set-up opens those that no step does.
     pub channels: Vec<Channel>,
     /// What happens, in order; faults are explored here.
     pub act: Vec<Step>,
@@ -106,6 +106,11 @@ pub struct Step {
 pub enum StepKind {
     /// Start a payment and go on at once.
     Pay(Payment),
+    /// Start several payments at once: all are asked for first, then all are given out together.
+    PayMany {
+        /// They.
+        payments: Vec<Payment>,
+    },
     /// Wait until a payment has come so far.
     Await {
         /// The payment.
@@ -133,6 +138,11 @@ pub enum StepKind {
         /// The two nodes; the first acts.
         between: [String; 2],
     },
+    /// Open a channel that the set-up left out, and wait until both sides know its funding.
+    Open {
+        /// Label.
+        channel: String,
+    },
     /// Close a channel cooperatively.
     Close {
         /// Label.
@@ -156,11 +166,37 @@ pub enum StepKind {
     Quiet,
     /// Tick the timers of all nodes.
     Tick,
+    /// Change the fee rate that a node estimates.
+    FeeRate {
+        /// Which.
+        node: String,
+        /// Satoshis per 1000 weight units.
+        sat_per_kw: u32,
+    },
     /// SIGKILL a node at rest and start it again.
     Restart {
         /// Which.
         node: String,
     },
+}
+
+impl Step {
+    /// The payments that it starts.
+    pub fn payments(&self) -> &[Payment] {
+        match &self.kind {
+            StepKind::Pay(payment) => std::slice::from_ref(payment),
+            StepKind::PayMany { payments } => payments,
+            _ => &[],
+        }
+    }
+}
+
+impl Scenario {
+    /// Whether a step opens this channel, so that the set-up does not.
+    pub fn is_opened_by_step(&self, label: &str) -> bool {
+        let mut steps = self.act.iter();
+        steps.any(|step| matches!(&step.kind, StepKind::Open { channel } if channel == label))
+    }
 }
 
 /// A payment to make.

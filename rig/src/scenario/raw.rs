@@ -45,6 +45,7 @@ pub(super) struct RawStep {
     pub(super) kind: RawStepKind,
 }
 
+#[derive(Clone)]
 pub(super) enum RawStepKind {
     Pay(RawPayment),
     Await {
@@ -55,6 +56,7 @@ pub(super) enum RawStepKind {
     Fail(Word),
     Disconnect([Word; 2]),
     Connect([Word; 2]),
+    Open(Word),
     Close {
         channel: Word,
         by: Word,
@@ -66,11 +68,18 @@ pub(super) enum RawStepKind {
     Mine(Spanned<u32>),
     Quiet,
     Tick,
+    FeeRate {
+        node: Word,
+        sat_per_kw: Spanned<u32>,
+    },
     Restart(Word),
 }
 
+#[derive(Clone)]
 pub(super) struct RawPayment {
     pub(super) id: Word,
+    /// So many of them at once, if more than one.
+    pub(super) count: Option<Spanned<u32>>,
     pub(super) from: Word,
     pub(super) to: Word,
     pub(super) amount_msat: Spanned<u64>,
@@ -80,6 +89,7 @@ pub(super) struct RawPayment {
     pub(super) parts_msat: Option<Spanned<Vec<Spanned<u64>>>>,
 }
 
+#[derive(Clone)]
 pub(super) enum RawRoute {
     /// Nothing is said: the direct channel.
     Direct,
@@ -191,18 +201,20 @@ fn read_channel(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<R
     })
 }
 
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 14] = [
     "pay",
     "await",
     "claim",
     "fail",
     "disconnect",
     "connect",
+    "open",
     "close",
     "force_close",
     "mine",
     "quiet",
     "tick",
+    "fee_rate",
     "restart",
 ];
 
@@ -229,6 +241,9 @@ fn read_step(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawS
             .map(RawStepKind::Fail),
         "disconnect" => keys.pair(complaints).map(RawStepKind::Disconnect),
         "connect" => keys.pair(complaints).map(RawStepKind::Connect),
+        "open" => keys
+            .required("channel", CHANNEL, complaints)
+            .map(RawStepKind::Open),
         "close" => read_close(&mut keys, complaints)
             .map(|(channel, by)| RawStepKind::Close { channel, by }),
         "force_close" => read_close(&mut keys, complaints)
@@ -238,6 +253,7 @@ fn read_step(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawS
             .map(RawStepKind::Mine),
         "quiet" => Some(RawStepKind::Quiet),
         "tick" => Some(RawStepKind::Tick),
+        "fee_rate" => read_fee_rate(&mut keys, complaints),
         "restart" => keys
             .required("node", "which one", complaints)
             .map(RawStepKind::Restart),
@@ -255,8 +271,17 @@ fn read_step(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawS
     })
 }
 
+const CHANNEL: &str = "its label, such as \"A-B\"";
+
+fn read_fee_rate(keys: &mut Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawStepKind> {
+    let node = keys.required("node", "whose estimate changes", complaints);
+    let sat_per_kw = keys.required("sat_per_kw", "satoshis per 1000 weight units", complaints);
+    node.zip(sat_per_kw)
+        .map(|(node, sat_per_kw)| RawStepKind::FeeRate { node, sat_per_kw })
+}
+
 fn read_close(keys: &mut Keys<'_>, complaints: &mut Complaints<'_>) -> Option<(Word, Word)> {
-    let channel = keys.required("channel", "its label, such as \"A-B\"", complaints);
+    let channel = keys.required("channel", CHANNEL, complaints);
     let by = keys.required("by", "the node that asks for it", complaints);
     channel.zip(by)
 }
@@ -275,6 +300,7 @@ fn read_payment(keys: &mut Keys<'_>, complaints: &mut Complaints<'_>) -> Option<
     let amount_msat = keys.required("amount_msat", "millisatoshis in all", complaints);
     let kind = keys.optional("kind", complaints);
     let hold = keys.optional("hold", complaints);
+    let count = keys.optional("count", complaints);
     let parts_msat = keys.optional("parts_msat", complaints);
     let via: Option<Spanned<Vec<_>>> = keys.optional("via", complaints);
     let paths: Option<Spanned<Vec<_>>> = keys.optional("paths", complaints);
@@ -296,6 +322,7 @@ fn read_payment(keys: &mut Keys<'_>, complaints: &mut Complaints<'_>) -> Option<
     }
     Some(RawPayment {
         id: id?,
+        count,
         from: from?,
         to: to?,
         amount_msat: amount_msat?,
@@ -348,12 +375,16 @@ fn read_case(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawC
     })
 }
 
-const ACTIONS: [&str; 4] = ["kill", "hold", "delay", "fail"];
+const ACTIONS: [&str; 5] = ["kill", "hold", "delay", "fail", "disconnect"];
 
 fn read_fault(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawFault> {
     let at = keys.required("at", "where, as \"NODE:point[role]@hit\"", complaints);
     let life = keys.optional("life", complaints);
-    let word: Word = keys.required("action", "`kill`, `hold`, `delay` or `fail`", complaints)?;
+    let word: Word = keys.required(
+        "action",
+        "`kill`, `hold`, `delay`, `fail` or `disconnect`",
+        complaints,
+    )?;
     let span = word.span();
     keys.what = format!("a `{}` fault", word.get_ref());
     let action = match word.get_ref().as_str() {
@@ -369,6 +400,7 @@ fn read_fault(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<Raw
                 delay_ms: delay.into_inner(),
             }),
         "fail" => Some(Action::Fail),
+        "disconnect" => Some(Action::Disconnect),
         other => {
             let known = advice(other, ACTIONS);
             complaints.lost_entry_at(span, format!("no fault does `{other}`{known}"));

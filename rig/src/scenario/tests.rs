@@ -637,6 +637,106 @@ fn when_writes_are_done_is_set_by_the_file_and_by_the_command_line() {
     assert!("asynchronous".parse::<Override<Persist>>().is_err());
 }
 
+/// The file's act in place of [`GOOD`]'s.
+fn acting(act: &str, expect: &str) -> String {
+    let nodes = GOOD.split("[[act]]").next().unwrap();
+    format!("{nodes}{act}\n[expect]\n{expect}\n")
+}
+
+const FIVE: &str = r#"
+[[act]]
+do = "pay"
+id = "p"
+from = "A"
+to = "B"
+amount_msat = 1_000_000
+count = 5
+hold = true
+
+[[act]]
+do = "claim"
+payment = "p"
+label = "claims"
+
+[[act]]
+do = "await"
+payment = "p-2"
+until = "sent"
+"#;
+
+#[test]
+fn several_payments_at_once_are_named_together_or_one_by_one() {
+    let text = acting(FIVE, "payments = { p = \"sent\" }");
+    let scenario = parse(&text, "five.toml", "five").unwrap();
+    let ids: Vec<&str> = scenario.act[0]
+        .payments()
+        .iter()
+        .map(|payment| payment.id.as_str())
+        .collect();
+    assert_eq!(ids, ["p-1", "p-2", "p-3", "p-4", "p-5"]);
+    let labels: Vec<&str> = scenario
+        .act
+        .iter()
+        .map(|step| step.label.as_str())
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            "step-1", "claims.1", "claims.2", "claims.3", "claims.4", "claims", "step-3"
+        ]
+    );
+    assert_eq!(scenario.expect.payments.len(), 5);
+    assert_eq!(scenario.expect.payments["p-3"], ExpectedPayment::Sent);
+}
+
+#[test]
+fn what_is_wrong_with_several_payments_is_said_once() {
+    for (text, expected) in [
+        (
+            acting(
+                &FIVE.replace("count = 5", "count = 51"),
+                "payments = { p = \"sent\" }",
+            ),
+            "`count` is from 2 to 50",
+        ),
+        (acting(FIVE, ""), "say what comes of it: `p = \"sent\"`"),
+        (
+            acting(
+                &FIVE.replace("1_000_000", "200_000_000"),
+                "payments = { p = \"sent\" }",
+            ),
+            "A can send 90000000 msat over `A-B` at this step, not 200000000",
+        ),
+    ] {
+        let errors = parse(&text, "five.toml", "five").unwrap_err();
+        assert_eq!(errors.0.len(), 1, "{errors}");
+        assert!(errors.to_string().contains(expected), "{errors}");
+    }
+}
+
+#[test]
+fn a_channel_that_a_step_opens_cannot_be_used_before() {
+    let open = "[[act]]\ndo = \"open\"\nchannel = \"A-B\"\n";
+    let pay = "[[act]]\ndo = \"pay\"\nid = \"p\"\nfrom = \"B\"\nto = \"A\"\namount_msat = 1_000\n";
+    let expect = "payments = { p = \"sent\" }";
+    let scenario = parse(&acting(&format!("{open}{pay}"), expect), "o.toml", "o").unwrap();
+    assert!(scenario.is_opened_by_step("A-B"));
+    assert!(!scenario.is_opened_by_step("B-C"));
+    for (act, expected) in [
+        (
+            format!("{pay}{open}"),
+            "step 2 opens `A-B` only: move this after it",
+        ),
+        (
+            format!("{open}{open}{pay}"),
+            "a step before has opened `A-B` already",
+        ),
+    ] {
+        let errors = parse(&acting(&act, expect), "o.toml", "o").unwrap_err();
+        assert!(errors.to_string().contains(expected), "{errors}");
+    }
+}
+
 /// The README's example is `forward` but for C's chain; its errors are those of two slips in it.
 #[test]
 fn the_example_and_the_errors_of_the_readme_are_true() {

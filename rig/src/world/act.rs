@@ -38,6 +38,7 @@ impl Stage {
         let label = step.label.as_str();
         match &step.kind {
             StepKind::Pay(payment) => self.pay(payment, None).await,
+            StepKind::PayMany { payments } => self.pay_many(payments).await,
             StepKind::Await { payment, until } => self.wait_for_payment(payment, *until).await,
             StepKind::Claim { payment } => {
                 let made = self.made(payment)?;
@@ -62,6 +63,10 @@ impl Stage {
                 // The first acts; what fails here is noted there.
                 self.connect(&(one.clone(), other.clone())).await?;
                 self.connect_wanted().await
+            }
+            StepKind::Open { channel } => self.open_step(channel).await,
+            StepKind::FeeRate { node, sat_per_kw } => {
+                self.set_fee_rate(label, node, *sat_per_kw).await
             }
             StepKind::Close { channel, by } => {
                 let (channel_id, node_id) = self.channel_to_close(channel, by)?;
@@ -113,6 +118,17 @@ impl Stage {
         let peer = other_side(channel, by)
             .ok_or_else(|| RigFault::BadPlan(format!("{by} has no part in channel {label:?}")))?;
         Ok((channel.channel_id.clone(), self.node(peer)?.node_id))
+    }
+
+    /// The later lives of the node get the new rate from the beginning.
+    async fn set_fee_rate(&mut self, label: &str, name: &str, sat_per_kw: u32) -> Result<(), Stop> {
+        let command = Command::FeeRate { sat_per_kw };
+        // A refusal is noted.
+        let _ = self.once(label, name, command).await?;
+        if let Some(handle) = self.nodes.get_mut(name) {
+            handle.fee_rate_sat_per_kw = sat_per_kw;
+        }
+        Ok(())
     }
 
     async fn mine_step(&mut self, label: &str, blocks: u32) -> Result<(), Stop> {

@@ -80,6 +80,24 @@ impl Control {
     }
 }
 
+/// The connections to all nodes' present lives, for those who have to reach a node from beside another.
+#[derive(Default)]
+pub(super) struct Controls(Mutex<HashMap<String, (u32, Arc<Control>)>>);
+
+impl Controls {
+    /// The connection to this life of a node.
+    pub(super) fn set(&self, node: &str, life: u32, control: Arc<Control>) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.insert(node.to_owned(), (life, control));
+    }
+
+    /// The newest life that was connected to, and how it is reached.
+    pub(super) fn of(&self, node: &str) -> Option<(u32, Arc<Control>)> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.get(node).cloned()
+    }
+}
+
 impl Drop for Control {
     fn drop(&mut self) {
         self.reader.abort();

@@ -53,6 +53,8 @@ pub(super) struct NodeLive {
     /// Id of the last request sent to this life; 0 before the first.
     pub(super) last_request: u64,
     pub(super) links: BTreeMap<String, Link>,
+    /// Messages handed to each peer since the connection is up.
+    pub(super) sent: BTreeMap<String, u64>,
 }
 
 impl NodeLive {
@@ -66,6 +68,7 @@ impl NodeLive {
             idle: None,
             last_request: 0,
             links: BTreeMap::new(),
+            sent: BTreeMap::new(),
         }
     }
 
@@ -106,6 +109,19 @@ pub(super) struct Live {
     pub(super) steps_ended: BTreeSet<String>,
     /// Points that were passed or stood at, in any life.
     pub(super) reached: HashSet<NodePoint>,
+    /// Connections that faults have cut and the rig has not made again.
+    pub(super) cuts: Vec<Cut>,
+}
+
+/// A connection that a fault has cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Who stood at the point and was not told.
+    pub(super) node: String,
+    /// Who was told to drop it.
+    pub(super) peer: String,
+    /// The trace entry.
+    pub(super) seq: u64,
 }
 
 impl Live {
@@ -159,6 +175,10 @@ impl Live {
                 match report {
                     Report::PeerUp { peer } => {
                         node.links.insert(peer.clone(), Link { up: true, seq });
+                        node.sent.insert(peer.clone(), 0);
+                    }
+                    Report::Sent { peer, .. } => {
+                        *node.sent.entry(peer.clone()).or_default() += 1;
                     }
                     Report::PeerDown { peer } => {
                         node.links.insert(peer.clone(), Link { up: false, seq });
@@ -217,6 +237,30 @@ impl Live {
     pub(super) fn someone_died(&self) -> bool {
         let mut nodes = self.nodes.values();
         nodes.any(|node| node.status == Status::Dead)
+    }
+
+    /// Whether something has to be mended before work can go on: a node, or a connection.
+    pub(super) fn is_interrupted(&self) -> bool {
+        !self.cuts.is_empty() || self.someone_died()
+    }
+
+    /// Whether the peer has handled all that the node has sent it.
+    pub(super) fn has_arrived(&self, name: &str, peer: &str) -> bool {
+        let sent = self.nodes.get(name).and_then(|node| node.sent.get(peer));
+        let idle = self.nodes.get(peer).and_then(NodeLive::settled_idle);
+        let received = idle.and_then(|idle| idle.counters.get(name));
+        received.is_some_and(|counters| Some(&counters.received) == sent)
+    }
+
+    /// Whether the node has noticed that a connection is cut: `Some(false)` if it has done all it had to do
+    /// and still counts it as up.
+    pub(super) fn has_noticed(&self, cut: &Cut) -> Option<bool> {
+        let node = self.nodes.get(&cut.node)?;
+        let idle_since = node.idle.as_ref().is_some_and(|idle| idle.seq > cut.seq);
+        match node.is_up(&cut.peer) {
+            false => Some(true),
+            true => (idle_since && node.frozen.is_none()).then_some(false),
+        }
     }
 
     /// Whether this life of the node is over.

@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::bounds::Bounds;
-use super::control::Control;
+use super::control::{Control, Controls};
+use super::cutter::Cutter;
 use super::recorder::Recorder;
 use super::rig_fault::RigFault;
 use super::scratch::CaseScratch;
@@ -73,6 +74,7 @@ pub(super) struct Surroundings {
     pub(super) bitcoind: BitcoindAccess,
     pub(super) electrs_url: String,
     pub(super) faults: Vec<Fault>,
+    pub(super) controls: Arc<Controls>,
 }
 
 /// A process of the node, from its start to its end.
@@ -100,6 +102,8 @@ pub(super) struct NodeHandle {
     process: Option<Process>,
     /// Where this life listens, once it has said so.
     pub(super) address: Option<SocketAddr>,
+    /// What the next life estimates as the fee rate of everything.
+    pub(super) fee_rate_sat_per_kw: u32,
     /// Whether this life has connected all blocks since it was started.
     pub(super) synced: bool,
 }
@@ -135,6 +139,7 @@ pub(super) fn nodes_of(plan: &Plan) -> Result<BTreeMap<String, NodeHandle>, RigF
             life: None,
             process: None,
             address: None,
+            fee_rate_sat_per_kw: FEE_RATE_SAT_PER_KW,
             synced: false,
         };
         Ok((name.clone(), handle))
@@ -208,6 +213,13 @@ impl NodeHandle {
             control: control.subscribe(),
             stderr,
             exit_bound: around.bounds.exit,
+            cutter: Cutter {
+                node: self.name.clone(),
+                node_id: self.node_id,
+                recorder: Arc::clone(&around.recorder),
+                controls: Arc::clone(&around.controls),
+                bounds: around.bounds,
+            },
         };
         self.life = Some(life);
         self.address = None;
@@ -247,7 +259,7 @@ impl NodeHandle {
             // The first life is armed when the scenario's steps begin; a later one is in the
             // midst of them.
             armed: (life > 0).then(|| around.armed(&self.name, life)),
-            fee_rate_sat_per_kw: FEE_RATE_SAT_PER_KW,
+            fee_rate_sat_per_kw: self.fee_rate_sat_per_kw,
             persistence: persistence_of(self.node.persist),
         })
     }
@@ -263,12 +275,14 @@ impl NodeHandle {
     }
 
     /// Connects to the control socket of a life that has been idle once.
-    pub(super) async fn connect_control(&self, scratch: &CaseScratch) -> std::io::Result<()> {
+    pub(super) async fn connect_control(&self, around: &Surroundings) -> std::io::Result<()> {
         let life = self.life();
-        let path = scratch
+        let path = around
+            .scratch
             .socket(&self.name, life)
             .map_err(std::io::Error::other)?;
         let control = Arc::new(Control::connect(&path).await?);
+        around.controls.set(&self.name, life, Arc::clone(&control));
         if let Some(process) = &self.process {
             process.control.send_replace(Some(control));
         }

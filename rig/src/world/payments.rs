@@ -9,8 +9,8 @@ use node_bin::api::{Command, Hop, Reply, UserEvent};
 
 use super::live::Live;
 use super::rig_fault::{RigFault, Stop};
-use super::stage::{Answer, Stage};
-use crate::evidence::{MadePayment, OpenedChannel};
+use super::stage::{Answer, Stage, all};
+use crate::evidence::{MadePayment, OpenedChannel, RigEntry};
 use crate::scenario::{Payment, PaymentKind, PaymentMoment};
 
 /// What a hop takes for forwarding, in millisatoshis: LDK's default base fee. Nothing is taken in
@@ -51,7 +51,9 @@ pub(super) fn hops(
             node_id: *node_ids
                 .get(at)
                 .ok_or_else(|| bad(format!("there is no node {at:?}")))?,
-            short_channel_id: channel.short_channel_id,
+            short_channel_id: channel
+                .short_channel_id
+                .ok_or_else(|| bad(format!("channel {label:?} is not open")))?,
             fee_msat: if is_last { part_msat } else { FORWARD_FEE_MSAT },
             cltv_expiry_delta: if is_last {
                 FINAL_CLTV_DELTA
@@ -126,30 +128,82 @@ impl Stage {
         payment: &Payment,
         proves: Option<&str>,
     ) -> Result<(), Stop> {
+        match self.ask_for(payment, proves).await? {
+            None => Ok(()),
+            Some(command) => {
+                let purpose = format!("pay {}", payment.id);
+                let answer = self.once(&purpose, &payment.from, command).await?;
+                self.started(payment, proves, answer)
+            }
+        }
+    }
+
+    /// Asks for several payments one after the other, and then starts them all together.
+    pub(super) async fn pay_many(&mut self, payments: &[Payment]) -> Result<(), Stop> {
+        let mut commands = Vec::new();
+        for payment in payments {
+            if let Some(command) = self.ask_for(payment, None).await? {
+                commands.push((payment, command));
+            }
+        }
+        let stage: &Stage = self;
+        let start = commands.into_iter().map(async |(payment, command)| {
+            let purpose = format!("pay {}", payment.id);
+            let answer = stage.once(&purpose, &payment.from, command).await?;
+            Ok((payment, answer))
+        });
+        for (payment, answer) in all(start).await? {
+            self.started(payment, None, answer)?;
+        }
+        Ok(())
+    }
+
+    /// The command that starts a payment; `None`, noted, if it cannot even be asked for.
+    async fn ask_for(
+        &mut self,
+        payment: &Payment,
+        proves: Option<&str>,
+    ) -> Result<Option<Command>, Stop> {
+        if let Some(label) = self.not_open_for(payment).await? {
+            self.note_payment(payment, "", proves);
+            self.recorder().rig(RigEntry::Refused {
+                node: payment.from.clone(),
+                method: "pay".to_owned(),
+                message: format!("{label} is not open"),
+            });
+            return Ok(None);
+        }
         let paths = self.all_hops(payment)?;
-        let command = match payment.kind {
+        let key = payment.id.clone();
+        Ok(match payment.kind {
             PaymentKind::Invoice => {
-                let Some(invoice) = self.invoice(payment, proves).await? else {
-                    return Ok(());
-                };
-                Command::Pay {
-                    key: payment.id.clone(),
+                let invoice = self.invoice(payment, proves).await?;
+                invoice.map(|invoice| Command::Pay {
+                    key,
                     invoice,
                     paths,
-                }
+                })
             }
             PaymentKind::Keysend => {
                 self.note_payment(payment, "", proves);
-                Command::Keysend {
-                    key: payment.id.clone(),
+                Some(Command::Keysend {
+                    key,
                     node_id: self.node(&payment.to)?.node_id,
                     amount_msat: payment.amount_msat,
                     paths,
-                }
+                })
             }
-        };
-        let purpose = format!("pay {}", payment.id);
-        match self.once(&purpose, &payment.from, command).await? {
+        })
+    }
+
+    /// Takes in the sender's answer.
+    fn started(
+        &mut self,
+        payment: &Payment,
+        proves: Option<&str>,
+        answer: Answer,
+    ) -> Result<(), Stop> {
+        match answer {
             Ok(Reply::Payment { payment_hash, .. }) => {
                 self.note_payment(payment, &payment_hash, proves);
                 Ok(())
@@ -220,7 +274,7 @@ mod tests {
             push_msat: 0,
             funding: String::new(),
             channel_id: String::new(),
-            short_channel_id,
+            short_channel_id: Some(short_channel_id),
         }
     }
 

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use faults::{Condition, PointId};
 use tokio::sync::watch;
 
-use super::live::Live;
+use super::live::{Cut, Live};
 use super::rig_fault::{RigFault, Stop};
 use crate::evidence::{NodeReport, Phase, RigEntry, Source, TraceEntry};
 
 /// What ends a wait besides what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heed {
-    /// A dead node: it has to be started again first.
+    /// A dead node, or a connection that was cut: it has to be brought back first.
     Deaths,
     /// Only a fault of the rig.
     FaultsOnly,
@@ -213,6 +213,25 @@ impl Recorder {
         self.notify();
     }
 
+    /// Notes that a fault has cut a connection, which is to be made again.
+    pub(super) fn cut(&self, node: &str, peer: &str) {
+        let mut inner = self.inner();
+        let (node, peer) = (node.to_owned(), peer.to_owned());
+        let did = RigEntry::Cut {
+            node: node.clone(),
+            peer: peer.clone(),
+        };
+        let seq = self.add(&mut inner, Source::Rig { did });
+        inner.live.cuts.push(Cut { node, peer, seq });
+        drop(inner);
+        self.notify();
+    }
+
+    /// The connections that were cut; they are about to be made again.
+    pub(super) fn take_cuts(&self) -> Vec<Cut> {
+        std::mem::take(&mut self.inner().live.cuts)
+    }
+
     /// Notes that the rig is at fault; the first such counts. Everybody who waits is told.
     pub(super) fn fault(&self, fault: RigFault) {
         self.inner().fault.get_or_insert(fault);
@@ -269,7 +288,7 @@ impl Recorder {
                 if let Some(fault) = &inner.fault {
                     return Err(WaitEnd::Stop(Stop::Fault(fault.clone())));
                 }
-                if heed == Heed::Deaths && inner.live.someone_died() {
+                if heed == Heed::Deaths && inner.live.is_interrupted() {
                     return Err(WaitEnd::Stop(Stop::Interrupted));
                 }
                 if let Some(found) = seen(&inner.live) {

@@ -1,10 +1,10 @@
-//! From the death of a process until its node is connected again. Can be struck by further kills
+//! From the death of a process, or the loss of a connection, until its node is connected again. Can be struck by further kills
 //! at any moment, and then begins anew.
 
 use bitcoin::secp256k1::PublicKey;
 use node_bin::api::{Command, NodeInfo, Reply};
 
-use super::live::{Live, Status};
+use super::live::{Cut, Live, Status};
 use super::recorder::Heed;
 use super::rig_fault::{RigFault, Stop};
 use super::stage::{Stage, all};
@@ -32,6 +32,9 @@ impl Stage {
     }
 
     async fn recover_once(&mut self) -> Result<(), Stop> {
+        for cut in self.recorder().take_cuts() {
+            self.cut_noticed(&cut).await?;
+        }
         self.deaths_noticed().await?;
         self.start_missing().await?;
         for name in self.awake() {
@@ -48,6 +51,22 @@ impl Stage {
         self.connect_wanted().await?;
         self.quiet().await?;
         self.snapshot_recovered()
+    }
+
+    /// A node that reads nothing while it has too much to send finds out only by a ping, and the rig ticks
+    /// none: it is told.
+    async fn cut_noticed(&self, cut: &Cut) -> Result<(), Stop> {
+        let noticed = |live: &Live| live.has_noticed(cut);
+        let what = format!("{} to notice that {} is gone", cut.node, cut.peer);
+        let bound = self.bounds().wait;
+        let heed = Heed::FaultsOnly;
+        if !self.recorder().wait(bound, &what, heed, noticed).await? {
+            let node_id = self.node(&cut.peer)?.node_id;
+            let _ = self
+                .call(&cut.node, Command::Disconnect { node_id })
+                .await?;
+        }
+        Ok(())
     }
 
     /// A peer that has not noticed yet would take the new connection for a second one.
@@ -207,7 +226,7 @@ impl Stage {
             return Err(Stop::Interrupted);
         }
         if handle.control().is_none()
-            && let Err(error) = handle.connect_control(&self.around.scratch).await
+            && let Err(error) = handle.connect_control(&self.around).await
         {
             // Dead already, or it spoke of idleness before it listened.
             if self.recorder().look(|live| live.is_over(name, life)) {

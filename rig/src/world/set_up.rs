@@ -40,12 +40,11 @@ impl Stage {
         for handle in self.nodes.values_mut() {
             handle.synced = true;
         }
-        let channels = self.plan.scenario.channels.clone();
-        let links = channels
-            .iter()
-            .map(|channel| ordered(&channel.opener, &channel.acceptor));
-        self.wanted = links.collect();
-        self.connect_channels(&channels).await?;
+        self.want_links_of_all_channels();
+        self.connect_channels(&self.plan.scenario.channels).await?;
+        let scenario = &self.plan.scenario;
+        let mut channels = scenario.channels.clone();
+        channels.retain(|channel| !scenario.is_opened_by_step(&channel.label));
         for channel in &channels {
             self.open(channel).await?;
         }
@@ -138,13 +137,7 @@ impl Stage {
 
     /// Opens one channel and waits until both sides have its funding transaction.
     async fn open(&self, channel: &Channel) -> Result<(), Stop> {
-        let open = Command::Open {
-            key: channel.label.clone(),
-            node_id: self.node(&channel.acceptor)?.node_id,
-            capacity_sat: channel.capacity_sat,
-            push_msat: channel.push_msat,
-            announce: channel.announce,
-        };
+        let open = self.open_command(channel)?;
         self.ask(&channel.opener, open).await?;
         let is_pending = |event: &UserEvent| matches!(event, UserEvent::ChannelPending { channel: label, .. } if *label == channel.label);
         let seen = |live: &Live| both_were_told(live, channel, is_pending);
@@ -194,9 +187,10 @@ impl Stage {
                     .clone()
                     .ok_or_else(|| unusable("funding output"))?,
                 channel_id: view.channel_id.clone(),
-                short_channel_id: view
-                    .short_channel_id
-                    .ok_or_else(|| unusable("short_channel_id"))?,
+                short_channel_id: Some(
+                    view.short_channel_id
+                        .ok_or_else(|| unusable("short_channel_id"))?,
+                ),
             })
         });
         opened.collect()
@@ -210,7 +204,9 @@ impl Stage {
             .channels
             .iter()
             .filter(|opened| announced.contains(opened.label.as_str()));
-        let wanted: BTreeSet<u64> = of_label.map(|opened| opened.short_channel_id).collect();
+        let wanted: BTreeSet<u64> = of_label
+            .filter_map(|opened| opened.short_channel_id)
+            .collect();
         if wanted.is_empty() {
             return Ok(());
         }

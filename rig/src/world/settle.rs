@@ -82,7 +82,9 @@ pub(super) fn pending_in(
                 pending.add(format!("an HTLC of {hash} in {} at {name}", channel.label));
             }
         }
-        for claim in &rest.claims {
+        // What an earlier attempt at a channel would be owed keeps nobody from rest: it was never funded.
+        let usable = |label: &str| rest.channels.iter().any(|c| c.label == label && c.usable);
+        for claim in rest.claims.iter().filter(|c| !usable(&c.channel)) {
             pending.on_chain = true;
             pending.htlcs |= claim.payment_hash.is_some();
             let (kind, sat, of) = (&claim.kind, claim.amount_sat, &claim.channel);
@@ -138,12 +140,18 @@ impl Stage {
             self.connect_wanted().await?;
             self.quiet().await?;
             let rests = self.rest_all().await?;
+            self.learn_channels(&rests);
             if self.want_links_of_open_channels(&rests) {
                 continue;
             }
             let pending = self.pending(&rests).await?;
             if pending.is_nothing() {
-                return Ok(());
+                if !self.is_a_channel_on_its_way(&rests) {
+                    return Ok(());
+                }
+                self.progress.ready_blocks += 1;
+                self.mine_and_follow(1).await?;
+                continue;
             }
             let left = self
                 .bounds()
@@ -151,10 +159,7 @@ impl Stage {
                 .saturating_sub(self.progress.settle_blocks);
             let blocks = pending.stride_blocks().min(left);
             if blocks > 0 {
-                self.progress.settle_blocks += blocks;
-                self.mine(blocks).await?;
-                self.sync_all().await?;
-                self.tick_all().await?;
+                self.mine_and_follow(blocks).await?;
             } else if !self.progress.ticked {
                 self.progress.ticked = true;
                 self.tick_all().await?;
@@ -164,6 +169,13 @@ impl Stage {
                 return Ok(());
             }
         }
+    }
+
+    async fn mine_and_follow(&mut self, blocks: u32) -> Result<(), Stop> {
+        self.progress.settle_blocks += blocks;
+        self.mine(blocks).await?;
+        self.sync_all().await?;
+        self.tick_all().await
     }
 
     /// What is pending now. A transaction of the mempool counts whoever sent it: the pair is ours.

@@ -18,7 +18,7 @@ use super::recorder::{Heed, Recorder};
 use super::rig_fault::{RigFault, Stop};
 use super::scratch::CaseScratch;
 use crate::evidence::{MadePayment, OpenedChannel, Phase, RigEntry};
-use crate::scenario::{Plan, StepKind};
+use crate::scenario::Plan;
 
 /// What a node says to a command, if it says anything.
 pub(super) type Answer = Result<Reply, RequestError>;
@@ -51,10 +51,13 @@ pub(super) struct Stage {
 pub(super) struct Progress {
     /// The phase that a recovery goes back to.
     pub(super) phase: Option<Phase>,
-    /// Labels of `mine` steps whose blocks are mined, and of `restart` steps whose kill is done.
+    /// Labels of `mine` steps whose blocks are mined, of `restart` steps whose kill is done, and of
+    /// channels that a step has asked for.
     pub(super) done: BTreeSet<String>,
     /// Blocks mined to let the chain settle.
     pub(super) settle_blocks: u32,
+    /// Of them, those for channels that steps opened to become ready.
+    pub(super) ready_blocks: u32,
     /// Timers were ticked because something was still pending.
     pub(super) ticked: bool,
     /// Connections between all nodes with an open channel are wanted again.
@@ -90,6 +93,7 @@ impl Stage {
             bitcoind: chain.bitcoind(),
             electrs_url: chain.electrs_url(),
             faults: plan.faults.clone(),
+            controls: Arc::default(),
         };
         Ok(Stage {
             plan: plan.clone(),
@@ -425,10 +429,8 @@ impl Stage {
     /// How far a connection is from the nearest receiver of a payment that goes over it.
     fn hops_to_receiver(&self, pair: &Pair) -> usize {
         let mut nearest = usize::MAX;
-        for step in &self.plan.scenario.act {
-            let StepKind::Pay(payment) = &step.kind else {
-                continue;
-            };
+        let steps = self.plan.scenario.act.iter();
+        for payment in steps.flat_map(|step| step.payments()) {
             for path in &payment.paths {
                 for (hops, label) in path.iter().rev().enumerate() {
                     let channels = &self.plan.scenario.channels;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::control::Control;
+use super::cutter::Cutter;
 use super::live::Live;
 use super::recorder::{Heed, Recorder};
 use super::rig_fault::RigFault;
@@ -54,6 +55,8 @@ pub(super) struct Supervisor {
     pub(super) stderr: PathBuf,
     /// How long the process may take to be gone once its pipe is closed.
     pub(super) exit_bound: Duration,
+    /// Has connections of the node dropped by the other side.
+    pub(super) cutter: Cutter,
 }
 
 /// How the watch over a process goes on.
@@ -191,6 +194,11 @@ impl Supervisor {
                     Some(order) = self.orders.recv() => return obey(order, child, Some(point)),
                 }
             }
+            Some(Action::Disconnect) => tokio::select! {
+                () = self.cutter.cut(&point) => {}
+                _ = child.wait() => return Next::Watch,
+                Some(order) = self.orders.recv() => return obey(order, child, Some(point)),
+            },
             Some(Action::Fail) | None => {
                 return Next::Fault(RigFault::UnplannedFreeze {
                     node: self.node.clone(),

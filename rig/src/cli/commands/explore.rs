@@ -1,7 +1,7 @@
 //! `deadbolt explore`.
 
 use super::super::args::ExploreArguments;
-use super::super::session::Session;
+use super::super::session::{Found, Session};
 use super::{CommandError, Context, Ended, Environment};
 use crate::evidence::Verdict;
 use crate::explore::{Exploration, ExploreOptions};
@@ -20,6 +20,9 @@ pub(super) async fn explore<E: Environment>(
             point: arguments.point.clone(),
             limit: arguments.limit,
             partition: arguments.partition,
+            fault: arguments.fault,
+            depth: arguments.depth,
+            budget: arguments.budget,
         },
         scenario,
     };
@@ -46,7 +49,10 @@ pub(super) async fn explore<E: Environment>(
     session.end(
         context,
         records,
-        Some(explored.points),
+        Found {
+            points: Some(explored.points),
+            pairs: explored.pairs,
+        },
         explored.ran.interrupted,
     )
 }

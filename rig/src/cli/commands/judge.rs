@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::exit::{EXIT_NOT_RUN, EXIT_RIG_FAULT, exit_code_of};
 use super::{CommandError, Context, Ended, Environment};
 use crate::evidence::Verdict;
-use crate::explore::{Judge, PlannedCase, Tally, judge_evidence, record_of};
+use crate::explore::{Judge, PlannedCase, Tally, Totals, judge_evidence, record_of};
 use crate::report::{RunReport, render_text, write_files};
 use crate::run_store::{
     CaseFolder, CaseRecord, Located, RunFolder, StoreError, VerdictRecord, load_evidence, locate,
@@ -57,12 +57,15 @@ pub(super) fn judge<E: Environment>(
     if let Some(run) = &run {
         render_again(context, run)?;
     }
-    let points_total = rejudged
+    let points = rejudged
         .iter()
-        .map(|again| again.record.points.len())
-        .sum::<usize>();
+        .map(|again| again.record.points.len() as u64);
+    let totals = Totals {
+        points: points.sum(),
+        pairs: None,
+    };
     Ok(Ended {
-        summary: tally.summary(run_id, points_total as u64, began.elapsed()),
+        summary: tally.summary(run_id, totals, began.elapsed()),
         exit_code: match (differing, rejudged.len()) {
             (1.., _) => EXIT_RIG_FAULT,
             // Nothing was judged, and that is never green.
@@ -90,6 +93,8 @@ fn judge_again(folder: &CaseFolder, judge: &Judge) -> Result<Rejudged, StoreErro
         points: evidence.plan.faults.iter().map(|f| f.at.clone()).collect(),
         plan: evidence.plan,
         pin,
+        pair: None,
+        attempts: 1,
     };
     Ok(Rejudged {
         record: record_of(&case, &now),

@@ -1,7 +1,7 @@
 //! `deadbolt replay`: saved plans again, and how often they come out the same.
 
 use super::super::args::ReplayArguments;
-use super::super::session::Session;
+use super::super::session::{Found, Session};
 use super::{CommandError, Context, Ended, Environment};
 use crate::evidence::Verdict;
 use crate::explore::PlannedCase;
@@ -38,7 +38,7 @@ pub(super) async fn replay<E: Environment>(
         .iter()
         .filter_map(|original| fidelity(original, &ran.records))
         .collect();
-    let ended = session.end(context, ran.records, None, ran.interrupted)?;
+    let ended = session.end(context, ran.records, Found::default(), ran.interrupted)?;
     context.console.say(&fidelity.join("\n"));
     Ok(ended)
 }
@@ -104,6 +104,8 @@ fn copies(original: &Replayed, times: u32) -> Vec<PlannedCase> {
                 .map(|fault| fault.at.clone())
                 .collect(),
             pin: None,
+            pair: None,
+            attempts: 1,
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use faults::Fault;
 
 use super::super::args::RunArguments;
-use super::super::session::Session;
+use super::super::session::{Found, Session};
 use super::{CommandError, Context, Ended, Environment};
 use crate::explore::{PlannedCase, case_id_of};
 use crate::run_store::PLAN_VERSION;
@@ -26,7 +26,7 @@ pub(super) async fn run<E: Environment>(
     };
     let session = Session::begin(context, &scenario.name).await?;
     let ran = session.campaign.run_all(cases).await;
-    session.end(context, ran.records, None, ran.interrupted)
+    session.end(context, ran.records, Found::default(), ran.interrupted)
 }
 
 /// Kills first. A process dies once, so a node's second kill is meant for its second life.
@@ -84,6 +84,8 @@ fn planned<E: Environment>(
         },
         case_id,
         pin: pin.cloned(),
+        pair: None,
+        attempts: 1,
     }
 }
 

@@ -19,7 +19,9 @@ use crate::evidence::{
     BlockEvidence, ChainEvidence, Evidence, NodeReport, OpenedChannel, Phase, RigEntry, Source,
     TraceEntry,
 };
-use crate::scenario::{ChainKind, Channel, Expectation, Node, NodeKind, Persist, Plan, Scenario};
+use crate::scenario::{
+    ChainKind, Channel, Expectation, Node, NodeKind, Persist, Plan, Scenario, Step, StepKind,
+};
 
 mod closing;
 mod payments;
@@ -167,10 +169,24 @@ impl World {
             push_msat: PUSH_MSAT,
             funding: format!("{txid}:0"),
             channel_id: txid.to_string(),
-            short_channel_id: 1 + self.evidence.channels.len() as u64,
+            short_channel_id: Some(1 + self.evidence.channels.len() as u64),
         });
         let balances = [CAPACITY_SAT * 1000 - PUSH_MSAT, PUSH_MSAT];
         self.balances.insert(label, balances);
+    }
+
+    /// A step opens a channel, and its funding is in a block.
+    pub fn open_by_step(&mut self, opener: &str, acceptor: &str) {
+        self.open(opener, acceptor);
+        let opened = self.evidence.channels.last_mut().unwrap();
+        let funding: OutPoint = opened.funding.parse().unwrap();
+        opened.channel_id = funding.txid.to_byte_array().to_lower_hex_string();
+        self.evidence.plan.scenario.act.push(Step {
+            label: "step-1".into(),
+            kind: StepKind::Open {
+                channel: format!("{opener}-{acceptor}"),
+            },
+        });
     }
 
     /// A block with these.
@@ -396,7 +412,7 @@ impl World {
             label: channel.label.clone(),
             channel_id: channel.channel_id.clone(),
             funding: Some(channel.funding.clone()),
-            short_channel_id: Some(channel.short_channel_id),
+            short_channel_id: channel.short_channel_id,
             peer: PublicKey::from_str(generator).unwrap(),
             opener,
             capacity_sat: channel.capacity_sat,

@@ -8,6 +8,7 @@ use crate::scenario::ExpectedPayment;
 mod chain;
 mod conservation;
 mod ledger;
+mod opening;
 mod settled;
 
 /// A pays B directly.

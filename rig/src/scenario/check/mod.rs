@@ -2,6 +2,7 @@
 //! order of checking; the rules are in the modules below. Never starts anything.
 
 mod balances;
+mod groups;
 mod outcome;
 mod payments;
 mod route;
@@ -14,6 +15,7 @@ use super::error::Complaints;
 use super::keys::Word;
 use super::model::{NodeKind, Scenario};
 use super::raw::RawScenario;
+use groups::Groups;
 use outcome::Outcomes;
 use topology::Topology;
 
@@ -43,8 +45,14 @@ pub(super) fn check(
         complaints.at(0..0, "a scenario needs at least one step: write [[act]]");
     }
     let topology = Topology::check(raw.nodes, raw.channels, complaints);
-    let outcomes = Outcomes::read(raw.expect, &topology, complaints);
-    let (act, labels) = steps::check(raw.act, &topology, &outcomes, complaints);
+    let groups = Groups::of(&raw.act, complaints);
+    let outcomes = Outcomes::read(raw.expect, &topology, &groups, complaints);
+    let known = steps::Known {
+        topology: &topology,
+        outcomes: &outcomes,
+        groups: &groups,
+    };
+    let (act, labels) = steps::check(raw.act, known, complaints);
     let cases = outcome::check_cases(raw.cases, &topology, &labels, complaints);
     Some(Scenario {
         name: name.to_owned(),
@@ -82,12 +90,8 @@ fn is_repeated(earlier: &[&Word], name: &Word) -> bool {
 impl Scenario {
     /// What is possible but worth knowing before a run: amounts that leave no trace on chain.
     pub fn notes(&self) -> Vec<String> {
-        use super::model::StepKind;
         let mut notes = Vec::new();
-        for step in &self.act {
-            let StepKind::Pay(payment) = &step.kind else {
-                continue;
-            };
+        for payment in self.act.iter().flat_map(|step| step.payments()) {
             let whole = [payment.amount_msat];
             let parts = match payment.parts_msat.as_slice() {
                 [] => &whole[..],

@@ -6,6 +6,7 @@ use std::ops::Range;
 use faults::{Action, Condition, Fault, NodePoint};
 use toml::Spanned;
 
+use super::groups::Groups;
 use super::topology::Topology;
 use super::{check_name, is_repeated};
 use crate::scenario::error::{Complaints, advice};
@@ -23,8 +24,24 @@ impl Outcomes {
     pub(super) fn read(
         raw: RawExpect,
         topology: &Topology,
+        groups: &Groups,
         complaints: &mut Complaints<'_>,
     ) -> Self {
+        let mut payments = BTreeMap::new();
+        for (id, outcome) in &raw.payments {
+            let entry = (id.span(), *outcome.get_ref());
+            match groups.members(id.get_ref()) {
+                // What is said of one by its own name goes before what is said of all.
+                Some(members) => {
+                    for member in members {
+                        payments.entry(member.clone()).or_insert(entry.clone());
+                    }
+                }
+                None => {
+                    payments.insert(id.get_ref().clone(), entry);
+                }
+            }
+        }
         let mut seen = Vec::new();
         for label in &raw.closed {
             topology.channel(label, complaints);
@@ -35,14 +52,7 @@ impl Outcomes {
             seen.push(label);
         }
         Outcomes {
-            payments: raw
-                .payments
-                .into_iter()
-                .map(|(id, outcome)| {
-                    let place = id.span();
-                    (id.into_inner(), (place, outcome.into_inner()))
-                })
-                .collect(),
+            payments,
             closed: raw.closed,
         }
     }

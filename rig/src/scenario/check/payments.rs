@@ -70,6 +70,7 @@ pub(super) fn check(
 
 fn check_open(walk: &Walk<'_>, raw: &RawPayment, paths: &[Path], complaints: &mut Complaints<'_>) {
     for (_, label) in paths.iter().flatten() {
+        walk.check_opened(label, raw.id.span(), complaints);
         if let Some(number) = walk.closed.get(label) {
             let message = format!("step {number} has closed `{label}`, which this payment needs");
             complaints.at(raw.id.span(), message);

@@ -3,11 +3,12 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 
 use super::balances::Balances;
+use super::groups::{Groups, named_as};
 use super::outcome::Outcomes;
 use super::topology::Topology;
 use super::{check_name, payments};
@@ -27,13 +28,37 @@ struct Started {
     told: Option<&'static str>,
 }
 
+impl Started {
+    fn of(payment: &RawPayment) -> Self {
+        Started {
+            place: payment.id.span(),
+            hold: payment.hold,
+            told: None,
+        }
+    }
+}
+
+/// What fee rates a step may set, in satoshis per 1000 weight units: from what nodes relay.
+const FEE_RATES: RangeInclusive<u32> = 253..=100_000;
+
+/// What is known of the file besides its steps.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'w> {
+    pub(super) topology: &'w Topology,
+    pub(super) outcomes: &'w Outcomes,
+    pub(super) groups: &'w Groups,
+}
+
 /// Walks along the steps.
 pub(super) struct Walk<'w> {
     pub(super) topology: &'w Topology,
     pub(super) outcomes: &'w Outcomes,
+    groups: &'w Groups,
     pub(super) balances: Balances,
     /// Channels that a step has closed, each with that step's number.
     pub(super) closed: BTreeMap<String, usize>,
+    /// Channels that a later step opens, each with that step's number.
+    pub(super) unopened: BTreeMap<String, usize>,
     /// Payment ids with the number of the step that starts them.
     starts: BTreeMap<String, usize>,
     started: BTreeMap<String, Started>,
@@ -43,24 +68,10 @@ pub(super) struct Walk<'w> {
 /// complaints included.
 pub(super) fn check(
     raw: Vec<RawStep>,
-    topology: &Topology,
-    outcomes: &Outcomes,
+    known: Known<'_>,
     complaints: &mut Complaints<'_>,
 ) -> (Vec<Step>, BTreeSet<String>) {
-    let mut walk = Walk {
-        topology,
-        outcomes,
-        balances: Balances::at_start(topology),
-        closed: BTreeMap::new(),
-        starts: BTreeMap::new(),
-        started: BTreeMap::new(),
-    };
-    for (index, step) in raw.iter().enumerate() {
-        if let RawStepKind::Pay(payment) = &step.kind {
-            let id = payment.id.get_ref().clone();
-            walk.starts.entry(id).or_insert(index + 1);
-        }
-    }
+    let mut walk = Walk::before(&raw, known);
     let mut labels = BTreeSet::new();
     let mut steps = Vec::new();
     for (index, step) in raw.into_iter().enumerate() {
@@ -75,7 +86,14 @@ pub(super) fn check(
         if !labels.insert(label.clone()) {
             complaints.at(place, format!("a step is labelled `{label}` already"));
         }
-        if let Some(kind) = walk.step(step.kind, number, complaints) {
+        let kinds = walk.steps(step.kind, number, complaints);
+        let last = kinds.len();
+        // The label is the last one's: the step has ended when that has.
+        for (place, kind) in (1..).zip(kinds) {
+            let label = match place == last {
+                true => label.clone(),
+                false => format!("{label}.{place}"),
+            };
             steps.push(Step { label, kind });
         }
     }
@@ -83,7 +101,60 @@ pub(super) fn check(
     (steps, labels)
 }
 
-impl Walk<'_> {
+impl<'w> Walk<'w> {
+    /// At the beginning of these steps.
+    fn before(raw: &[RawStep], known: Known<'w>) -> Self {
+        let Known {
+            topology,
+            outcomes,
+            groups,
+        } = known;
+        let mut walk = Walk {
+            topology,
+            outcomes,
+            groups,
+            balances: Balances::at_start(topology),
+            closed: BTreeMap::new(),
+            unopened: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            started: BTreeMap::new(),
+        };
+        for (number, step) in (1..).zip(raw) {
+            match &step.kind {
+                RawStepKind::Pay(payment) => {
+                    for id in groups.ids(payment) {
+                        walk.starts.entry(id).or_insert(number);
+                    }
+                }
+                RawStepKind::Open(channel) => {
+                    let label = channel.get_ref().clone();
+                    walk.unopened.entry(label).or_insert(number);
+                }
+                _ => {}
+            }
+        }
+        walk
+    }
+
+    /// One step of the file; several if it speaks of several payments.
+    fn steps(
+        &mut self,
+        raw: RawStepKind,
+        number: usize,
+        complaints: &mut Complaints<'_>,
+    ) -> Vec<StepKind> {
+        let before = complaints.count();
+        let mut kinds = Vec::new();
+        for raw in self.groups.spread(raw) {
+            kinds.extend(self.step(raw, number, complaints));
+            // What is wrong with one is wrong with all.
+            if complaints.count() > before {
+                break;
+            }
+        }
+        kinds
+    }
+
     fn step(
         &mut self,
         raw: RawStepKind,
@@ -91,7 +162,7 @@ impl Walk<'_> {
         complaints: &mut Complaints<'_>,
     ) -> Option<StepKind> {
         Some(match raw {
-            RawStepKind::Pay(payment) => StepKind::Pay(self.pay(payment, complaints)?),
+            RawStepKind::Pay(payment) => self.pay_all(payment, complaints)?,
             RawStepKind::Await { payment, until } => {
                 self.check_await(&payment, &until, complaints);
                 StepKind::Await {
@@ -117,6 +188,19 @@ impl Walk<'_> {
             RawStepKind::Connect(between) => StepKind::Connect {
                 between: self.peers(between, complaints),
             },
+            RawStepKind::Open(channel) => {
+                self.open(&channel, complaints);
+                StepKind::Open {
+                    channel: channel.into_inner(),
+                }
+            }
+            RawStepKind::FeeRate { node, sat_per_kw } => {
+                self.fee_rate(&node, &sat_per_kw, complaints);
+                StepKind::FeeRate {
+                    node: node.into_inner(),
+                    sat_per_kw: sat_per_kw.into_inner(),
+                }
+            }
             RawStepKind::Close { channel, by } => {
                 self.close(&channel, &by, number, complaints);
                 StepKind::Close {
@@ -151,6 +235,28 @@ impl Walk<'_> {
         })
     }
 
+    /// All payments of a step.
+    fn pay_all(&mut self, raw: RawPayment, complaints: &mut Complaints<'_>) -> Option<StepKind> {
+        if raw.count.is_none() {
+            return self.pay(raw, complaints).map(StepKind::Pay);
+        }
+        let before = complaints.count();
+        let mut payments = Vec::new();
+        for id in self.groups.ids(&raw) {
+            let one = RawPayment {
+                id: named_as(&raw.id, &id),
+                ..raw.clone()
+            };
+            if complaints.count() == before {
+                payments.extend(self.pay(one, complaints));
+            } else {
+                // What is wrong with one is wrong with all; later steps speak of all.
+                self.started.insert(id, Started::of(&raw));
+            }
+        }
+        Some(StepKind::PayMany { payments })
+    }
+
     fn pay(&mut self, raw: RawPayment, complaints: &mut Complaints<'_>) -> Option<Payment> {
         match self.started.entry(raw.id.get_ref().clone()) {
             Entry::Occupied(earlier) => {
@@ -159,11 +265,7 @@ impl Walk<'_> {
                 complaints.at(raw.id.span(), message);
             }
             Entry::Vacant(vacant) => {
-                vacant.insert(Started {
-                    place: raw.id.span(),
-                    hold: raw.hold,
-                    told: None,
-                });
+                vacant.insert(Started::of(&raw));
             }
         }
         payments::check(self, raw, complaints)
@@ -252,6 +354,43 @@ impl Walk<'_> {
         between.map(Spanned::into_inner)
     }
 
+    fn open(&mut self, label: &Word, complaints: &mut Complaints<'_>) {
+        let Some(known) = self.topology.channel(label, complaints) else {
+            return;
+        };
+        let text = &known.channel.label;
+        let message = if self.unopened.remove(text).is_none() {
+            format!("a step before has opened `{text}` already")
+        } else if known.channel.announce {
+            format!("nobody waits for the gossip of `{text}`: take `announce` out, or this step")
+        } else {
+            return;
+        };
+        complaints.at(label.span(), message);
+    }
+
+    /// Complains if the channel is not open yet at this step.
+    pub(super) fn check_opened(
+        &self,
+        label: &str,
+        place: Range<usize>,
+        complaints: &mut Complaints<'_>,
+    ) {
+        if let Some(number) = self.unopened.get(label) {
+            let message = format!("step {number} opens `{label}` only: move this after it");
+            complaints.at(place, message);
+        }
+    }
+
+    fn fee_rate(&self, node: &Word, rate: &Spanned<u32>, complaints: &mut Complaints<'_>) {
+        self.topology.node(node, complaints);
+        if !FEE_RATES.contains(rate.get_ref()) {
+            let (least, most) = (FEE_RATES.start(), FEE_RATES.end());
+            let message = format!("`sat_per_kw` is from {least} to {most}");
+            complaints.at(rate.span(), message);
+        }
+    }
+
     fn close(&mut self, label: &Word, by: &Word, number: usize, complaints: &mut Complaints<'_>) {
         let known_node = self.topology.node(by, complaints);
         let Some(known) = self.topology.channel(label, complaints) else {
@@ -267,6 +406,7 @@ impl Walk<'_> {
             );
             complaints.at(by.span(), message);
         }
+        self.check_opened(text, label.span(), complaints);
         if let Some(earlier) = self.closed.get(text) {
             let message = format!("step {earlier} has closed `{text}` already");
             complaints.at(label.span(), message);
@@ -285,18 +425,23 @@ impl Walk<'_> {
                 complaints.at(place, format!("no step pays `{id}`{known}"));
             }
         }
+        // The members of a group have one place: what is said of one is not said again.
+        let mut places = BTreeSet::new();
         for (id, started) in &self.started {
             let expected = self.outcomes.of(id);
-            if expected.is_none() {
-                let message = format!(
-                    "say what comes of it: `{id} = \"sent\"`, `\"failed\"` or `\"either\"` under \
-                     [expect.payments]"
-                );
-                complaints.at(started.place.clone(), message);
-            }
+            let name = self.groups.name_of(id);
             let never_claimed = started.hold && started.told.is_none();
-            if never_claimed && expected == Some(ExpectedPayment::Sent) {
-                let message = format!("`{id}` is held and never claimed, so it cannot be sent");
+            let message = if expected.is_none() {
+                format!(
+                    "say what comes of it: `{name} = \"sent\"`, `\"failed\"` or `\"either\"` under \
+                     [expect.payments]"
+                )
+            } else if never_claimed && expected == Some(ExpectedPayment::Sent) {
+                format!("`{name}` is held and never claimed, so it cannot be sent")
+            } else {
+                continue;
+            };
+            if places.insert(started.place.start) {
                 complaints.at(started.place.clone(), message);
             }
         }

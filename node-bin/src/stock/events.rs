@@ -15,7 +15,7 @@ impl Node {
     /// Handles one event between its two crash points. Never asks for a replay.
     pub(super) fn handle_event(&self, event: Event) -> Result<(), ReplayEvent> {
         let told = self.describe_event(&event);
-        told.give(&self.names, || self.react(event));
+        told.give(&self.host.names, || self.react(event));
         self.remember_handled(told.name, told.role);
         Ok(())
     }

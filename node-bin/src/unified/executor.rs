@@ -16,6 +16,7 @@ use node_core::input::{Command, Input, Surroundings};
 use node_core::keys::Environment;
 use node_core::node::Node as Core;
 use node_core::onchain::bumping::{SecondStage, channel_close, htlc_resolutions};
+use node_core::source::PaymentId;
 
 use super::dice::Dice;
 use super::records::{Records, StoreError};
@@ -207,13 +208,7 @@ impl Executor {
                 temporary_channel_id,
                 script,
                 amount_sat,
-            } => {
-                let transaction = self.fund(host, script, amount_sat);
-                self.engine.input(Input::Funded {
-                    temporary_channel_id,
-                    transaction,
-                });
-            }
+            } => self.fund_channel(host, temporary_channel_id, script, amount_sat),
             Effect::Unfund { transaction } => host.wallet.forget(&transaction),
             Effect::FindRoute {
                 payment_id,
@@ -221,27 +216,37 @@ impl Executor {
                 final_cltv_expiry_delta,
                 wish,
             } => {
+                let random_bytes = self.route_dice.throw();
                 let wanted = Wanted {
                     amount_msat,
                     final_cltv_expiry_delta,
                     wish: &wish,
-                    random_bytes: self.route_dice.throw(),
+                    random_bytes,
                 };
-                let paths = routing::find(host, &self.tools.logger, self.core(), &wanted);
-                self.engine.input(Input::RouteFound { payment_id, paths });
+                self.find_route(host, payment_id, &wanted);
             }
             Effect::AnnounceChannel {
                 announcement,
                 update,
             } => announce(host, *announcement, *update),
-            Effect::AnnouncePolicy { update } => {
-                let event = MessageSendEvent::BroadcastChannelUpdate { msg: *update };
-                host.send(wire::describe(event));
-            }
+            Effect::AnnouncePolicy { update } => announce_policy(host, *update),
             Effect::Disconnect { peer } => host.peers.disconnect_by_node_id(peer),
             // The engine's own: it never hands it out.
             Effect::DropSends { .. } => {}
         }
+    }
+
+    fn find_route(&mut self, host: &Host, payment_id: PaymentId, wanted: &Wanted<'_>) {
+        let paths = routing::find(host, &self.tools.logger, self.core(), wanted);
+        self.engine.input(Input::RouteFound { payment_id, paths });
+    }
+
+    fn fund_channel(&mut self, host: &Host, id: ChannelId, script: ScriptBuf, amount_sat: u64) {
+        let transaction = self.fund(host, script, amount_sat);
+        self.engine.input(Input::Funded {
+            temporary_channel_id: id,
+            transaction,
+        });
     }
 
     /// Publishes the holder's commitment, with a child that pays for both if the holder has an anchor.
@@ -316,4 +321,9 @@ impl Executor {
             self.engine.input(Input::Told { id });
         });
     }
+}
+
+fn announce_policy(host: &Host, update: ChannelUpdate) {
+    let event = MessageSendEvent::BroadcastChannelUpdate { msg: update };
+    host.send(wire::describe(event));
 }

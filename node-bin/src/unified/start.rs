@@ -35,6 +35,17 @@ fn policy(feerate_per_kw: u32) -> Policy {
     }
 }
 
+/// LDK's fee bumping, with this node's wallet and signer.
+fn bumper(basis: &Basis, environment: Arc<Environment>) -> Bumper {
+    let coins = WalletSync::new(basis.wallet.clone(), basis.logger.clone());
+    Bumper::new(
+        basis.broadcaster.clone(),
+        Arc::new(coins),
+        environment,
+        basis.logger.clone(),
+    )
+}
+
 /// Loads or makes the node; it has caught up with the chain when this returns.
 pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     let basis = Basis::lay(&config)?;
@@ -77,18 +88,11 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     let graph = basis.graph(&records)?;
     let mailbox = Arc::new(Mailbox::new(Arc::new(CoreIntroduction)));
     let peers = basis.transport(&mailbox, &graph);
-    let coins = WalletSync::new(basis.wallet.clone(), basis.logger.clone());
-    let bumper = Bumper::new(
-        basis.broadcaster.clone(),
-        Arc::new(coins),
-        environment,
-        basis.logger.clone(),
-    );
     let tools = Tools {
         records,
+        bumper: bumper(&basis, environment),
         broadcaster: basis.broadcaster,
         logger: basis.logger,
-        bumper,
     };
     let writes = Writes::new(config.persistence);
     let mut node = Node {

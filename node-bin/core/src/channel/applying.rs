@@ -1,6 +1,8 @@
 //! What log entries do to a channel's record: the same alive and at a start. Events are made here and
 //! nowhere else, each under an identity of its own, so that applying twice cannot make two.
 
+use lightning::types::payment::PaymentPreimage;
+
 use crate::commitment::{self, Side};
 use crate::event::{EventKey, Failure, MonitorEvent};
 use crate::record::{
@@ -95,23 +97,7 @@ impl ChannelRecord {
                 Ok(())
             }
             UpdateStep::FulfillHtlc { htlc_id, preimage } => {
-                let htlc = self
-                    .outbound
-                    .get_mut(htlc_id)
-                    .ok_or(ApplyError::Step("no such outbound HTLC is fulfilled"))?;
-                if htlc.preimage.is_some() {
-                    return Ok(());
-                }
-                htlc.preimage = Some(*preimage);
-                let event = MonitorEvent::ForwardedHtlcClaimed {
-                    htlc_id: *htlc_id,
-                    preimage: *preimage,
-                    amount_msat: htlc.add.amount_msat,
-                    source: htlc.source.clone(),
-                    from_onchain: false,
-                };
-                self.raise(event);
-                Ok(())
+                self.claim_outbound(*htlc_id, *preimage, false)
             }
             UpdateStep::PaymentPreimage {
                 htlc_id,
@@ -137,16 +123,7 @@ impl ChannelRecord {
                 self.resolve(*htlc_id, Resolution::Rejected { rejection })
             }
             UpdateStep::ChannelForceClosed { reason, broadcast } => {
-                if self.closure.is_some() {
-                    return Ok(());
-                }
-                self.closure = Some(Closure::Forced {
-                    reason: reason.clone(),
-                    broadcast: *broadcast,
-                });
-                self.raise(MonitorEvent::HolderForceClosed {
-                    reason: reason.clone(),
-                });
+                self.force_closed(reason, *broadcast);
                 Ok(())
             }
             other => match apply_lifecycle(self, other)? || apply_onchain(self, other)? {
@@ -371,6 +348,44 @@ impl ChannelRecord {
             htlc.resolution = Some(resolution);
             htlc.resolved_by = Some(sequence);
         }
+        Ok(())
+    }
+
+    fn force_closed(&mut self, reason: &str, broadcast: bool) {
+        if self.closure.is_some() {
+            return;
+        }
+        let reason = reason.to_owned();
+        self.closure = Some(Closure::Forced {
+            reason: reason.clone(),
+            broadcast,
+        });
+        self.raise(MonitorEvent::HolderForceClosed { reason });
+    }
+
+    /// The preimage of an outbound HTLC is known, for good. Nothing happens if it was known before.
+    pub(super) fn claim_outbound(
+        &mut self,
+        htlc_id: u64,
+        preimage: PaymentPreimage,
+        from_onchain: bool,
+    ) -> Result<(), ApplyError> {
+        let htlc = self
+            .outbound
+            .get_mut(&htlc_id)
+            .ok_or(ApplyError::Step("no such outbound HTLC is claimed"))?;
+        if htlc.preimage.is_some() {
+            return Ok(());
+        }
+        htlc.preimage = Some(preimage);
+        let event = MonitorEvent::ForwardedHtlcClaimed {
+            htlc_id,
+            preimage,
+            amount_msat: htlc.add.amount_msat,
+            source: htlc.source.clone(),
+            from_onchain,
+        };
+        self.raise(event);
         Ok(())
     }
 

@@ -41,22 +41,7 @@ pub(super) fn apply_onchain(
             }
         }
         UpdateStep::OutboundClaimed { htlc_id, preimage } => {
-            let htlc = record
-                .outbound
-                .get_mut(htlc_id)
-                .ok_or(ApplyError::Step("no such outbound HTLC is claimed"))?;
-            if htlc.preimage.is_some() {
-                return Ok(true);
-            }
-            htlc.preimage = Some(*preimage);
-            let event = MonitorEvent::ForwardedHtlcClaimed {
-                htlc_id: *htlc_id,
-                preimage: *preimage,
-                amount_msat: htlc.add.amount_msat,
-                source: htlc.source.clone(),
-                from_onchain: true,
-            };
-            record.raise(event);
+            record.claim_outbound(*htlc_id, *preimage, true)?;
         }
         UpdateStep::OutboundFailed {
             htlc_id,

@@ -46,13 +46,8 @@ impl Node {
                     cltv_expiry,
                 };
                 if let Err(failure) = self.forward(inbound, add, forward) {
-                    self.reject_with(
-                        inbound,
-                        &shared_secret,
-                        &failure,
-                        "cannot be forwarded",
-                        out,
-                    );
+                    let why = "cannot be forwarded";
+                    self.reject_with(inbound, &shared_secret, &failure, why, out);
                 }
             }
             Peeled::Receive {
@@ -94,13 +89,10 @@ impl Node {
             Peeled::Refused {
                 shared_secret,
                 failure,
-            } => self.reject_with(
-                inbound,
-                &shared_secret,
-                &failure,
-                "asks for what cannot be",
-                out,
-            ),
+            } => {
+                let why = "asks for what cannot be";
+                self.reject_with(inbound, &shared_secret, &failure, why, out);
+            }
         }
     }
 

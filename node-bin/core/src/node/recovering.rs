@@ -1,6 +1,8 @@
 //! A start: records and their logs become channels, and the events in them are told again. That is all
 //! of it: there is nothing to reconstruct.
 
+use lightning::types::payment::PaymentHash;
+
 use crate::channel::{Channel, Outbox};
 use crate::effect::{Effect, UserEvent};
 use crate::event::{EventKey, EventKind};
@@ -28,11 +30,10 @@ pub(super) fn replay_log(stored: StoredChannel) -> Result<Channel, LoadError> {
 }
 
 impl Node {
-    /// Knows every own payment again that a monitor holds a part of, even if its record is lost. All
-    /// monitors are looked at before any event is told: one alone could say Failed where another says
-    /// Sent.
-    pub(super) fn rebuild_payments(&mut self) {
-        let mut found: Vec<(HtlcSource, u64, lightning::types::payment::PaymentHash)> = Vec::new();
+    /// The source of every HTLC that a monitor holds or has an unacknowledged resolution of, with its
+    /// amount in millisatoshis (0 if the monitor does not know any more) and its hash.
+    fn sources_in_monitors(&self) -> Vec<(HtlcSource, u64, PaymentHash)> {
+        let mut found: Vec<_> = Vec::new();
         for channel in self.channels.values() {
             for (htlc_id, htlc) in &channel.record.outbound {
                 // A claim that is acknowledged was handled by the user; only the removal is under way.
@@ -66,6 +67,14 @@ impl Node {
                 }
             }
         }
+        found
+    }
+
+    /// Knows every own payment again that a monitor holds a part of, even if its record is lost. All
+    /// monitors are looked at before any event is told: one alone could say Failed where another says
+    /// Sent.
+    pub(super) fn rebuild_payments(&mut self) {
+        let found = self.sources_in_monitors();
         for (source, amount_msat, payment_hash) in found {
             let HtlcSource::Own {
                 payment_id,

@@ -331,16 +331,20 @@ pub(crate) fn channel() -> ChannelRecord {
             reason: "an HTLC expires".into(),
             broadcast: true,
         }),
-        onchain: OnchainRecord {
-            funding_spend: Some(SeenTransaction {
-                transaction: transaction(57),
-                height: 118,
-            }),
-            spends: vec![SeenTransaction {
-                transaction: transaction(58),
-                height: 119,
-            }],
-        },
+        onchain: onchain(),
+    }
+}
+
+fn onchain() -> OnchainRecord {
+    OnchainRecord {
+        funding_spend: Some(SeenTransaction {
+            transaction: transaction(57),
+            height: 118,
+        }),
+        spends: vec![SeenTransaction {
+            transaction: transaction(58),
+            height: 119,
+        }],
     }
 }
 

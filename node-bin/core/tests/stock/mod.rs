@@ -359,39 +359,7 @@ impl Stock {
                 MessageSendEvent::SendChannelUpdate { msg, .. } => {
                     all.push(Message::ChannelUpdate(msg));
                 }
-                MessageSendEvent::UpdateHTLCs { updates, .. } => {
-                    all.extend(
-                        updates
-                            .update_add_htlcs
-                            .into_iter()
-                            .map(Message::UpdateAddHtlc),
-                    );
-                    all.extend(
-                        updates
-                            .update_fulfill_htlcs
-                            .into_iter()
-                            .map(Message::UpdateFulfillHtlc),
-                    );
-                    all.extend(
-                        updates
-                            .update_fail_htlcs
-                            .into_iter()
-                            .map(Message::UpdateFailHtlc),
-                    );
-                    all.extend(
-                        updates
-                            .update_fail_malformed_htlcs
-                            .into_iter()
-                            .map(Message::UpdateFailMalformedHtlc),
-                    );
-                    all.extend(updates.update_fee.into_iter().map(Message::UpdateFee));
-                    all.extend(
-                        updates
-                            .commitment_signed
-                            .into_iter()
-                            .map(Message::CommitmentSigned),
-                    );
-                }
+                MessageSendEvent::UpdateHTLCs { updates, .. } => all.extend(of_updates(updates)),
                 MessageSendEvent::BroadcastChannelAnnouncement { msg, .. } => {
                     self.announced.push(msg);
                 }
@@ -437,4 +405,41 @@ impl Stock {
             Message::Warning(m) => panic!("our node warns: {}", m.data),
         }
     }
+}
+
+/// The messages of one commitment's updates, in LDK's order.
+fn of_updates(updates: lightning::ln::msgs::CommitmentUpdate) -> Vec<Message> {
+    let mut all = Vec::new();
+    all.extend(
+        updates
+            .update_add_htlcs
+            .into_iter()
+            .map(Message::UpdateAddHtlc),
+    );
+    all.extend(
+        updates
+            .update_fulfill_htlcs
+            .into_iter()
+            .map(Message::UpdateFulfillHtlc),
+    );
+    all.extend(
+        updates
+            .update_fail_htlcs
+            .into_iter()
+            .map(Message::UpdateFailHtlc),
+    );
+    all.extend(
+        updates
+            .update_fail_malformed_htlcs
+            .into_iter()
+            .map(Message::UpdateFailMalformedHtlc),
+    );
+    all.extend(updates.update_fee.into_iter().map(Message::UpdateFee));
+    all.extend(
+        updates
+            .commitment_signed
+            .into_iter()
+            .map(Message::CommitmentSigned),
+    );
+    all
 }

@@ -215,15 +215,7 @@ impl<'w> Walk<'w> {
                     by: by.into_inner(),
                 }
             }
-            RawStepKind::Mine(blocks) => {
-                if !(1..=MAX_BLOCKS).contains(blocks.get_ref()) {
-                    let message = format!("`blocks` is from 1 to {MAX_BLOCKS}");
-                    complaints.at(blocks.span(), message);
-                }
-                StepKind::Mine {
-                    blocks: blocks.into_inner(),
-                }
-            }
+            RawStepKind::Mine(blocks) => mine(blocks, complaints),
             RawStepKind::Quiet => StepKind::Quiet,
             RawStepKind::Tick => StepKind::Tick,
             RawStepKind::Restart(node) => {
@@ -445,5 +437,15 @@ impl<'w> Walk<'w> {
                 complaints.at(started.place.clone(), message);
             }
         }
+    }
+}
+
+fn mine(blocks: Spanned<u32>, complaints: &mut Complaints<'_>) -> StepKind {
+    if !(1..=MAX_BLOCKS).contains(blocks.get_ref()) {
+        let message = format!("`blocks` is from 1 to {MAX_BLOCKS}");
+        complaints.at(blocks.span(), message);
+    }
+    StepKind::Mine {
+        blocks: blocks.into_inner(),
     }
 }

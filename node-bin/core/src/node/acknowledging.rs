@@ -96,8 +96,14 @@ impl Node {
         if channel.is_resolution_durable(htlc_id) {
             return true;
         }
-        // Nothing is paid on for an HTLC of a closed channel: the chain resolves it.
-        if channel.record.closure.is_some() && channel.is_durable() && !self.is_source(inbound) {
+        // Nothing is paid on for an HTLC of a closed channel: the chain resolves it. But its payee may
+        // still claim it, after a crash too.
+        let is_claimable = self.claimables.values().any(|known| known.has(inbound));
+        if channel.record.closure.is_some()
+            && channel.is_durable()
+            && !is_claimable
+            && !self.is_source(inbound)
+        {
             return true;
         }
         self.channels.values().any(|other| {

@@ -38,6 +38,11 @@ impl Node {
                 amount_msat,
                 cltv_expiry,
             } => {
+                // Its HTLC may be dust in the commitment that closed the channel: never paid on.
+                let channel = self.channels.get(&inbound.channel_id);
+                if channel.is_none_or(|channel| channel.record.closure.is_some()) {
+                    return;
+                }
                 let forward = Forward {
                     shared_secret,
                     onion,

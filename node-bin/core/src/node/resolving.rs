@@ -122,10 +122,6 @@ impl Node {
             Some(htlc) if htlc.resolution.is_some() => return true,
             Some(_) => {}
         }
-        // Its HTLC may be dust in the commitment that closed the channel: never paid on.
-        if channel.record.closure.is_some() {
-            return true;
-        }
         self.is_source(inbound)
             || self
                 .claims

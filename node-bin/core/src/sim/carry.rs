@@ -46,9 +46,7 @@ impl World {
                 transactions,
             } => {
                 judge::sending::broadcast(self, node, channel_id, &transactions);
-                for transaction in transactions {
-                    self.chain.publish(transaction);
-                }
+                self.publish(transactions);
             }
             Effect::BumpCommitment { channel_id, .. } => self.publish_commitment(node, channel_id),
             Effect::BumpHtlcs {
@@ -158,7 +156,7 @@ impl World {
         let environment = self.nodes[node].environment.clone();
         if let Some(transaction) = channel.transaction_to_publish(&environment) {
             judge::sending::broadcast(self, node, channel_id, std::slice::from_ref(&transaction));
-            self.chain.publish(transaction);
+            self.publish(vec![transaction]);
         }
     }
 
@@ -169,8 +167,17 @@ impl World {
         let environment = self.nodes[node].environment.clone();
         let transactions = feeless_second_stages(&environment, &channel.record, htlcs);
         judge::sending::broadcast(self, node, channel_id, &transactions);
+        self.publish(transactions);
+    }
+
+    /// Gives transactions to the chain. That it refuses one is nobody's fault: another was first, or a
+    /// node has not seen the newest block.
+    fn publish(&mut self, transactions: Vec<Transaction>) {
         for transaction in transactions {
-            self.chain.publish(transaction);
+            let txid = transaction.compute_txid();
+            if let Err(refusal) = self.chain.publish(transaction) {
+                self.note(|_| format!("the chain refuses {txid}: {refusal}"));
+            }
         }
     }
 
@@ -235,11 +242,13 @@ impl World {
     fn made_up_transaction(&mut self, script: ScriptBuf, amount_sat: u64) -> Transaction {
         self.next_coin += 1;
         let coin = sha256::Hash::hash(&self.next_coin.to_be_bytes());
+        let coin = OutPoint::new(Txid::from_byte_array(coin.to_byte_array()), 0);
+        self.chain.give(coin, amount_sat);
         Transaction {
             version: Version::TWO,
             lock_time: LockTime::ZERO,
             input: vec![TxIn {
-                previous_output: OutPoint::new(Txid::from_byte_array(coin.to_byte_array()), 0),
+                previous_output: coin,
                 script_sig: ScriptBuf::new(),
                 sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
                 witness: Witness::from_slice(&[[1_u8; 64]]),

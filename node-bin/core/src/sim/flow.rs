@@ -1,6 +1,7 @@
 //! What a world plays: payments with their expected ends, and commands in phases. A phase begins when nothing
 //! of the one before is left to happen.
 
+use bitcoin::OutPoint;
 use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
@@ -76,12 +77,16 @@ pub enum Step {
 pub struct Flow {
     /// Its name.
     pub name: String,
+    /// Every payment ends as planned, whatever else happens.
+    pub is_certain: bool,
     /// All payments in it.
     pub payments: Vec<PlannedPayment>,
     /// Phases.
     pub phases: Vec<Vec<Step>>,
     /// Pairs whose channel ends closed by agreement.
     pub closes: Vec<[usize; 2]>,
+    /// Pairs whose channel ends on the chain, with a commitment.
+    pub forces: Vec<[usize; 2]>,
     /// Pairs between which a channel is opened.
     pub opens: Vec<[usize; 2]>,
     /// All channels that are open at the start.
@@ -93,6 +98,8 @@ pub struct Flow {
 pub struct OpenedChannel {
     /// Its id.
     pub channel_id: ChannelId,
+    /// Its funding output.
+    pub funding: OutPoint,
     /// Its nodes.
     pub pair: [usize; 2],
     /// What each of them owns, in millisatoshis.
@@ -107,6 +114,14 @@ impl Flow {
             .iter()
             .find(|channel| channel.pair == [one, other] || channel.pair == [other, one]);
         opened.map(|channel| channel.channel_id)
+    }
+}
+
+impl Flow {
+    /// Whether this channel is to end on the chain.
+    pub fn is_forced(&self, channel_id: &ChannelId) -> bool {
+        let mut opened = self.opened.iter();
+        opened.any(|o| o.channel_id == *channel_id && self.forces.contains(&o.pair))
     }
 }
 

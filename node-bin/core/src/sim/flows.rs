@@ -79,6 +79,34 @@ pub const FLOWS: &[(&str, Topology, Write)] = &[
         s.fee_rate(B, 700);
         s.pay(&[C, B, A], Kind::Claim);
     }),
+    ("force-downstream", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldAndClaim);
+        s.force_before_the_claim(B, [B, C]);
+    }),
+    ("force-by-payee", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldAndClaim);
+        s.force_before_the_claim(C, [B, C]);
+    }),
+    ("force-race", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldAndClaim);
+        s.force_with_the_claim(B, [B, C]);
+    }),
+    ("force-upstream", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldAndClaim);
+        s.force_before_the_claim(A, [A, B]);
+    }),
+    ("force-own-upstream", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldAndClaim);
+        s.force_before_the_claim(B, [A, B]);
+    }),
+    ("force-timeout", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldForEver);
+        s.force_before_the_claim(B, [B, C]);
+    }),
+    ("force-mpp", Topology::Diamond, |s| {
+        s.pay_parts(&[&[A, B, D], &[A, C, D]], Kind::HoldAndClaim);
+        s.force_before_the_claim(D, [B, D]);
+    }),
     ("retry", Topology::Diamond, |s| {
         s.pay_with_retries(&[&[A, B, D], &[A, C, D]])
     }),

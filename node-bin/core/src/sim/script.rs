@@ -24,6 +24,10 @@ const FINAL_CLTV_EXPIRY_DELTA: u32 = 42;
 /// What both sides of a channel have to own for payments to be expected to go over it, in millisatoshis.
 const LEAST_MSAT: u64 = 100_000_000;
 
+/// Blocks mined one batch after the other when a channel ends on the chain: for the commitment and claims, to
+/// the payee's expiry and beyond any reorganisation, for delays of 144 blocks, for what was delayed.
+const SETTLING_BLOCKS: &[u32] = &[1, 1, 1, 7, 36, 1, 1, 1, 7, 144, 1, 1, 8];
+
 /// Ways that a payment may try.
 const ATTEMPTS: u32 = 3;
 
@@ -44,6 +48,8 @@ pub enum Kind {
     HoldAndClaim,
     /// The payee waits, and fails it in the next phase.
     HoldAndFail,
+    /// The payee waits until it is too late.
+    HoldForEver,
 }
 
 /// A flow that is being written.
@@ -72,6 +78,7 @@ fn opened(world: &World) -> Vec<OpenedChannel> {
             let spec = &record.holder.spec;
             Some(OpenedChannel {
                 channel_id: record.parameters.channel_id,
+                funding: record.parameters.funding.into_bitcoin_outpoint(),
                 pair,
                 balances_msat: [spec.holder_msat, spec.counterparty_msat],
             })
@@ -90,11 +97,17 @@ impl<'a> Script<'a> {
             phase: 0,
             flow: Flow {
                 name: name.to_owned(),
+                is_certain: true,
                 phases: vec![Vec::new()],
                 opened: opened(world),
                 ..Flow::default()
             },
         }
+    }
+
+    /// Payments may end otherwise than planned: nobody looks whether there is money for them.
+    pub(super) fn is_uncertain(&mut self) {
+        self.flow.is_certain = false;
     }
 
     /// What was written.
@@ -137,7 +150,7 @@ impl<'a> Script<'a> {
             Kind::UnknownHash | Kind::FeeTooLow => (Wish::Claim(Some(preimage)), End::Failed),
             Kind::Fail => (Wish::Fail, End::Failed),
             Kind::HoldAndClaim => (Wish::Hold, End::Sent),
-            Kind::HoldAndFail => (Wish::Hold, End::Failed),
+            Kind::HoldAndFail | Kind::HoldForEver => (Wish::Hold, End::Failed),
         };
         let payment = PlannedPayment {
             payer,
@@ -294,6 +307,38 @@ impl<'a> Script<'a> {
 
     pub(super) fn fee_rate(&mut self, node: usize, sat_per_kw: u32) {
         self.order(self.phase, node, Command::FeeRate { sat_per_kw });
+    }
+
+    /// The pair's channel is closed by force while a payment is held; the closing transaction is in a block
+    /// before the payee does anything.
+    pub(super) fn force_before_the_claim(&mut self, by: usize, pair: [usize; 2]) {
+        let Some(channel_id) = self.flow.channel(pair[0], pair[1]) else {
+            return;
+        };
+        let close = Step::Order {
+            node: by,
+            command: Command::ForceClose { channel_id },
+        };
+        self.flow.phases.insert(1, vec![close]);
+        let mined = vec![Step::Mine { blocks: 1 }];
+        self.flow.phases.insert(2, mined);
+        self.settle_on_chain(pair);
+    }
+
+    /// The pair's channel is closed by force while the payee claims.
+    pub(super) fn force_with_the_claim(&mut self, by: usize, pair: [usize; 2]) {
+        if let Some(channel_id) = self.flow.channel(pair[0], pair[1]) {
+            self.order(1, by, Command::ForceClose { channel_id });
+            self.settle_on_chain(pair);
+        }
+    }
+
+    /// Blocks until all that is left of a channel is in wallets: claims, expiries, delays.
+    fn settle_on_chain(&mut self, pair: [usize; 2]) {
+        for blocks in SETTLING_BLOCKS {
+            self.flow.phases.push(vec![Step::Mine { blocks: *blocks }]);
+        }
+        self.flow.forces.push(pair);
     }
 
     /// The pair's channel is closed by agreement while a payment is held, which then goes through.

@@ -15,6 +15,7 @@ const STORM_AMOUNT_MSAT: u64 = 1 << 28;
 
 /// Random payments of all kinds and sizes in all directions, fee rates and blocks in between, by the seed.
 pub(super) fn storm(script: &mut Script) {
+    script.is_uncertain();
     let mut dice = StdRng::seed_from_u64(script.seed);
     for _ in 0..dice.gen_range(1..=STORM_PHASES) {
         for _ in 0..dice.gen_range(1..=STORM_PAYMENTS) {

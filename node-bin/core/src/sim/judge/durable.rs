@@ -110,7 +110,9 @@ impl Sources {
             claimed: BTreeSet::new(),
         };
         for (channel_id, record) in &durable.channels {
-            for (htlc_id, htlc) in &record.outbound {
+            // What was failed upstream in time, before the chain had decided, is nobody's hope any more.
+            let live = record.outbound.iter().filter(|(_, htlc)| !htlc.failed_back);
+            for (htlc_id, htlc) in live {
                 for part in htlc.source.parts() {
                     let named = sources.outbound.entry(part.id).or_default();
                     named.push((*channel_id, *htlc_id));
@@ -147,7 +149,8 @@ fn gaps(channel_id: ChannelId, record: &ChannelRecord, sources: &Sources, found:
         let has_accept = record.events.iter().any(|pending| {
             matches!(&pending.event, MonitorEvent::HtlcAccepted { add } if add.htlc_id == *htlc_id)
         });
-        let is_resolved = htlc.resolution.is_some();
+        // Of a closed channel, the chain resolves what nobody pays on.
+        let is_resolved = htlc.resolution.is_some() || record.closure.is_some();
         if htlc.committed && !has_accept && !is_resolved && !sources.names(&id) {
             found.push(format!("nothing will ever resolve inbound HTLC {htlc_id}"));
         }
@@ -283,7 +286,8 @@ pub fn acknowledged(
                 htlc_id: add.htlc_id,
             };
             let htlc = after.inbound.get(&add.htlc_id);
-            let is_resolved = htlc.is_none_or(|htlc| htlc.resolution.is_some());
+            let is_resolved =
+                after.closure.is_some() || htlc.is_none_or(|htlc| htlc.resolution.is_some());
             (!is_resolved && !Sources::of(durable).names(&id))
                 .then(|| format!("inbound HTLC {} is nowhere else", add.htlc_id))
         }

@@ -4,6 +4,7 @@
 
 pub mod alive;
 pub mod durable;
+pub mod onchain;
 pub mod opening;
 pub mod payments;
 pub mod quiet;
@@ -42,6 +43,7 @@ pub fn judge(world: &mut World) -> Verdict {
     let (of_payments, ended_otherwise) = payments::complaints(world);
     complaints.extend(of_payments);
     complaints.extend(opening::complaints(world));
+    complaints.extend(onchain::complaints(world));
     if complaints.is_empty() {
         complaints.extend(restart::complaints(world));
     }

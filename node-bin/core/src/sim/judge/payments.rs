@@ -35,7 +35,16 @@ pub fn complaints(world: &World) -> (Vec<String>, usize) {
                 "{title} was sent, and nobody should have claimed it"
             ));
         }
-        otherwise += usize::from(end != payment.end);
+        let ends_otherwise = end != payment.end;
+        otherwise += usize::from(ends_otherwise);
+        // A crash delays; it changes no outcome.
+        let is_forgotten = world.nodes[payment.payer].has_lost_payments;
+        if ends_otherwise && world.flow.is_certain && !is_forgotten {
+            found.push(format!(
+                "{title} ended as {end:?} instead of {:?}",
+                payment.end
+            ));
+        }
     }
     (found, otherwise)
 }

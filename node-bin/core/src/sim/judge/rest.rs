@@ -84,6 +84,9 @@ fn of_one_side(title: &str, channel: &Channel, found: &mut Vec<String>) {
 }
 
 fn of_channel(world: &World, opened: &OpenedChannel, found: &mut Vec<String>) {
+    if world.flow.forces.contains(&opened.pair) {
+        return;
+    }
     let [one, other] = opened.pair;
     let title = format!("{}-{}", world.nodes[one].name, world.nodes[other].name);
     let closes = world.flow.closes.contains(&opened.pair);
@@ -174,7 +177,7 @@ pub fn mirrored(spec: &CommitmentSpec) -> CommitmentSpec {
 }
 
 /// What both sides own after the payments that went through.
-fn owned(world: &World, opened: &OpenedChannel) -> [u64; 2] {
+pub fn owned(world: &World, opened: &OpenedChannel) -> [u64; 2] {
     let mut balances_msat = opened.balances_msat;
     for payment in &world.flow.payments {
         let sent = payment.was_sent(world);

@@ -18,6 +18,10 @@ pub fn sent(world: &mut World, node: usize, message: &Message) {
     if is_forgotten && !world.flow.opens.is_empty() {
         return;
     }
+    // So does whoever has closed by force.
+    if matches!(message, Message::Error(error) if world.flow.is_forced(&error.channel_id)) {
+        return;
+    }
     if let Some(problem) = premature(&world.nodes[node], message) {
         let name = world.nodes[node].name;
         let words = world.names.message(message);

@@ -1,0 +1,87 @@
+//! Channels that end on the chain: both sides are done with them, and every satoshi is in a wallet, was paid
+//! as a fee, or lies in an anchor.
+
+use std::collections::BTreeSet;
+
+use bitcoin::{OutPoint, Txid};
+
+use crate::sim::flow::OpenedChannel;
+use crate::sim::world::World;
+
+use super::rest::owned;
+
+/// Satoshis of both anchors.
+const ANCHORS_SAT: u64 = 660;
+
+/// Where a channel's satoshis are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Whereabouts {
+    /// In the wallets of both nodes.
+    wallets: [u64; 2],
+    /// Paid to miners.
+    fees: u64,
+    /// In outputs that nobody has spent and that are no wallet's.
+    left: u64,
+}
+
+/// What is wrong with the channels that were to end on the chain, at rest.
+pub fn complaints(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    let forced = world.flow.opened.iter();
+    for opened in forced.filter(|opened| world.flow.forces.contains(&opened.pair)) {
+        let title = world.names.channel(&opened.channel_id);
+        for node in opened.pair {
+            let node = &world.nodes[node];
+            if !node.disk.archived().contains(&opened.channel_id) {
+                found.push(format!("{} is not done with {title}", node.name));
+            }
+        }
+        let at = whereabouts(world, opened);
+        let owned_sat = owned(world, opened).map(|msat| msat / 1_000);
+        let capacity_sat: u64 = opened.balances_msat.iter().sum::<u64>() / 1_000;
+        let lost_sat = at.fees + at.left;
+        // A millisatoshi here and there is rounded away.
+        let is_fair = at
+            .wallets
+            .iter()
+            .zip(owned_sat)
+            .all(|(got, own)| *got <= own + 1 && got + lost_sat + 2 >= own);
+        let sum_sat = at.wallets.iter().sum::<u64>() + lost_sat;
+        if !is_fair || sum_sat != capacity_sat || at.left > ANCHORS_SAT {
+            found.push(format!(
+                "{title} of {capacity_sat} sat: {at:?}, and {owned_sat:?} would be right"
+            ));
+        }
+    }
+    found
+}
+
+/// Follows the funding output through all blocks.
+fn whereabouts(world: &World, opened: &OpenedChannel) -> Whereabouts {
+    let mut at = Whereabouts::default();
+    let mut seen: BTreeSet<Txid> = BTreeSet::new();
+    let capacity_sat = opened.balances_msat.iter().sum::<u64>() / 1_000;
+    let mut open: Vec<(OutPoint, u64)> = vec![(opened.funding, capacity_sat)];
+    while let Some((outpoint, amount_sat)) = open.pop() {
+        let Some((transaction, fee_sat)) = world.chain.spender(&outpoint) else {
+            at.left += amount_sat;
+            continue;
+        };
+        let txid = transaction.compute_txid();
+        if !seen.insert(txid) {
+            continue;
+        }
+        at.fees += fee_sat;
+        for (output, vout) in transaction.output.iter().zip(0..) {
+            let amount_sat = output.value.to_sat();
+            let owner = opened.pair.iter().position(|node| {
+                world.nodes[*node].environment.destination_script == output.script_pubkey
+            });
+            match owner {
+                Some(owner) => at.wallets[owner] += amount_sat,
+                None => open.push((OutPoint { txid, vout }, amount_sat)),
+            }
+        }
+    }
+    at
+}

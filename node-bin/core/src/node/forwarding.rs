@@ -38,11 +38,6 @@ impl Node {
                 amount_msat,
                 cltv_expiry,
             } => {
-                // Its HTLC may be dust in the commitment that closed the channel: never paid on.
-                let channel = self.channels.get(&inbound.channel_id);
-                if channel.is_none_or(|channel| channel.record.closure.is_some()) {
-                    return;
-                }
                 let forward = Forward {
                     shared_secret,
                     onion,
@@ -121,6 +116,11 @@ impl Node {
         add: &HtlcAdd,
         forward: Forward,
     ) -> Result<(), OwnFailure> {
+        // Its HTLC may be dust in the commitment that closed the channel: never paid on.
+        let channel = self.channels.get(&inbound.channel_id);
+        if channel.is_none_or(|channel| channel.record.closure.is_some()) {
+            return Ok(());
+        }
         let outbound = self.check_forward(inbound, add, &forward)?;
         let part = InboundPart {
             id: inbound,

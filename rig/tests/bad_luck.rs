@@ -108,7 +108,8 @@ struct AtWork {
 }
 
 impl AtWork {
-    /// Starts a campaign and waits until nodes and chains are at work: until the first case fails.
+    /// Starts a campaign and waits until nodes and chains are at work: until the first case fails. (So these are
+    /// campaigns on stock nodes.)
     fn start(logs: &Logs, arguments: &[&str], mark: &str) -> Self {
         let mut command = logs.command(arguments);
         let mut rig = command.env("DEADBOLT_TEST_MARK", mark).spawn().unwrap();
@@ -137,7 +138,8 @@ impl AtWork {
 
 fn a_signal_leaves_no_process(signal: Signal, mark: &str) -> Logs {
     let logs = Logs::new();
-    let at_work = AtWork::start(&logs, &["explore", "direct", "--json"], mark);
+    let arguments = ["explore", "direct", "--kind", "stock", "--json"];
+    let at_work = AtWork::start(&logs, &arguments, mark);
     let children = processes_of(mark);
     assert!(
         children
@@ -191,6 +193,8 @@ fn a_bitcoind_killed_in_mid_campaign_costs_at_most_its_cases_and_the_campaign_go
     let arguments = [
         "explore",
         "direct",
+        "--kind",
+        "stock",
         "--node",
         "A",
         "--json",

@@ -11,7 +11,7 @@ fn a_kill_after_the_monitor_and_before_the_manager_is_named_as_an_unexpected_clo
     let logs = Logs::new();
     let kill = "B:persist.monitor_update.after[A-B #2]@1";
     let ended = logs
-        .deadbolt(&["run", "direct", "--kill", kill])
+        .deadbolt(&["run", "direct", "--kind", "stock", "--kill", kill])
         .expect_code(1);
     let said = format!("{}{}", ended.stdout, ended.stderr);
     assert!(said.contains("unexpected-close"), "{ended}");
@@ -26,7 +26,7 @@ fn a_kill_after_the_monitor_and_before_the_manager_is_named_as_an_unexpected_clo
 fn explore_finds_the_stale_manager_by_itself_and_judge_agrees_offline() {
     let logs = Logs::new();
     let ended = logs
-        .deadbolt(&["explore", "direct", "--json"])
+        .deadbolt(&["explore", "direct", "--kind", "stock", "--json"])
         .expect_code(1);
     let summary = ended.json();
     assert_eq!(
@@ -40,6 +40,22 @@ fn explore_finds_the_stale_manager_by_itself_and_judge_agrees_offline() {
     let run = summary["run_id"].as_str().unwrap();
     let judged = logs.deadbolt(&["judge", run, "--json"]).expect_code(1);
     assert_eq!(judged.json()["fail"], summary["fail"], "{judged}");
+}
+
+#[test]
+fn explore_kills_our_node_at_every_point_of_a_payment_and_all_pass() {
+    let ended = Logs::new()
+        .deadbolt(&["explore", "direct", "--json"])
+        .expect_code(0);
+    let summary = ended.json();
+    assert_eq!(
+        summary["points_covered"], summary["points_total"],
+        "{ended}"
+    );
+    assert!(summary["pass"].as_u64().unwrap() > 100, "{ended}");
+    for none in ["fail", "not_run", "rig_fault"] {
+        assert_eq!(summary[none], 0, "{ended}");
+    }
 }
 
 #[test]
@@ -57,16 +73,18 @@ fn a_point_that_is_never_reached_is_never_green() {
 #[test]
 fn a_delayed_write_changes_nothing() {
     let fault = format!(r#"{{"at":"{STORED}","action":"delay","delay_ms":200}}"#);
-    Logs::new()
-        .deadbolt(&["run", "direct", "--fault", &fault])
-        .expect_code(0);
+    for kind in ["stock", "unified"] {
+        Logs::new()
+            .deadbolt(&["run", "direct", "--kind", kind, "--fault", &fault])
+            .expect_code(0);
+    }
 }
 
 #[test]
 fn a_write_held_until_another_point_goes_on_then_and_changes_nothing() {
     let fault = r#"{"at":"B:persist.manager.before[recv commitment_signed A-B]@1","action":"hold","until":{"point":"A:send.revoke_and_ack.after[A-B]@1"}}"#;
     Logs::new()
-        .deadbolt(&["run", "direct", "--fault", fault])
+        .deadbolt(&["run", "direct", "--kind", "stock", "--fault", fault])
         .expect_code(0);
 }
 
@@ -74,19 +92,20 @@ fn a_write_held_until_another_point_goes_on_then_and_changes_nothing() {
 fn a_write_held_until_a_step_ends_lets_the_rest_of_the_node_go_on() {
     let fault = r#"{"at":"B:persist.manager.before[recv commitment_signed A-B]@1","action":"hold","until":{"step":"step-3"}}"#;
     Logs::new()
-        .deadbolt(&["run", "direct", "--fault", fault])
+        .deadbolt(&["run", "direct", "--kind", "stock", "--fault", fault])
         .expect_code(0);
 }
 
 #[test]
 fn a_failed_monitor_write_ends_the_node_and_is_named() {
-    let logs = Logs::new();
     let fault = format!(r#"{{"at":"{STORED}","action":"fail"}}"#);
-    let ended = logs
-        .deadbolt(&["run", "direct", "--fault", &fault])
-        .expect_code(1);
-    let said = format!("{}{}", ended.stdout, ended.stderr);
-    assert!(said.contains("node-died"), "{ended}");
+    for kind in ["stock", "unified"] {
+        let ended = Logs::new()
+            .deadbolt(&["run", "direct", "--kind", kind, "--fault", &fault])
+            .expect_code(1);
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(said.contains("node-died"), "{kind}: {ended}");
+    }
 }
 
 #[test]
@@ -94,7 +113,7 @@ fn a_kill_replayed_from_its_plan_gets_the_same_verdict() {
     let logs = Logs::new();
     let kill = "B:persist.monitor_update.after[A-B #2]@1";
     let ended = logs
-        .deadbolt(&["run", "direct", "--kill", kill, "--json"])
+        .deadbolt(&["run", "direct", "--kind", "stock", "--kill", kill, "--json"])
         .expect_code(1);
     let run = ended.json()["run_id"].as_str().unwrap().to_owned();
     let again = logs

@@ -1,4 +1,5 @@
-//! Every scenario on real parts: without faults all pass, and the same points are passed every time.
+//! Every scenario on real parts: without faults all pass, in every mix of kinds, and the same points are passed
+//! every time.
 
 mod common;
 
@@ -8,17 +9,35 @@ use std::process::Command;
 use common::{DEADBOLT, Logs, workspace};
 use rig::chain::ChainPool;
 use rig::explore::points_of;
-use rig::scenario::{self, Plan};
+use rig::scenario::{self, NodeKind, Plan};
 use rig::setup::{self, SilentProgress};
 use rig::world::{CaseRunner, NodePrograms};
 
+/// Who is what: all unified, all stock, B alone unified (in `mpp` a forwarder of two), B alone stock.
+const MIXES: [&[&str]; 4] = [
+    &["--kind", "unified"],
+    &["--kind", "stock"],
+    &["--kind", "stock", "--kind", "B=unified"],
+    &["--kind", "unified", "--kind", "B=stock"],
+];
+
+/// What shows a flaw of one kind of node says itself which it is.
+fn mixes(name: &str) -> &[&[&str]] {
+    if name.starts_with("regression/") {
+        &[&[]]
+    } else {
+        &MIXES
+    }
+}
+
 fn passes(name: &str) {
-    let ended = Logs::new()
-        .deadbolt(&["run", name, "--json"])
-        .expect_code(0);
-    let summary = ended.json();
-    assert_eq!(summary["fail"], 0, "{ended}");
-    assert_eq!(summary["not_run"], 0, "{ended}");
+    for mix in mixes(name) {
+        let arguments = [&["run", name, "--json"], *mix].concat();
+        let ended = Logs::new().deadbolt(&arguments).expect_code(0);
+        let summary = ended.json();
+        assert_eq!(summary["fail"], 0, "{mix:?}: {ended}");
+        assert_eq!(summary["not_run"], 0, "{mix:?}: {ended}");
+    }
 }
 
 macro_rules! scenarios_pass_without_faults {
@@ -58,6 +77,8 @@ scenarios_pass_without_faults! {
     a_fee_update_with_an_htlc_in_flight_hurts_nobody = "fee-update",
     a_close_waits_for_the_payment_that_is_held = "drain-close",
     everything_at_once_ends_well = "mixed",
+    our_node_forwards_to_a_peer_when_it_is_back = "regression/offline-peer",
+    a_stock_node_fails_what_it_would_forward_to_an_absent_peer = "regression/offline-peer-stock",
     a_stale_manager_closes_the_channel_and_a_fresh_one_keeps_it = "regression/ldk-4286",
 }
 
@@ -90,6 +111,14 @@ fn loaded(name: &str) -> scenario::Scenario {
     scenario::load(&entry.path, &root).unwrap()
 }
 
+/// The scenario with every node of this kind.
+fn all_of(kind: NodeKind, mut scenario: scenario::Scenario) -> scenario::Scenario {
+    for node in scenario.nodes.values_mut() {
+        node.kind = kind;
+    }
+    scenario
+}
+
 /// A runner of these programs whose chain works in this folder.
 fn runner(programs: NodePrograms, work: &Path) -> CaseRunner {
     let parts = setup::ensure(&SilentProgress).unwrap();
@@ -97,8 +126,8 @@ fn runner(programs: NodePrograms, work: &Path) -> CaseRunner {
     CaseRunner::new(pool, programs)
 }
 
-async fn twenty_dry_runs_agree(name: &str) {
-    let scenario = loaded(name);
+async fn twenty_dry_runs_agree(name: &str, kind: NodeKind) {
+    let scenario = all_of(kind, loaded(name));
     let program = |kind: &str| vec![DEADBOLT.into(), "node".into(), kind.into()];
     let programs = NodePrograms {
         stock: program("stock"),
@@ -128,12 +157,22 @@ async fn twenty_dry_runs_agree(name: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_dry_runs_of_a_forward_pass_the_same_points() {
-    twenty_dry_runs_agree("forward").await;
+    twenty_dry_runs_agree("forward", NodeKind::Unified).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_dry_runs_of_a_forward_by_stock_nodes_pass_the_same_points() {
+    twenty_dry_runs_agree("forward", NodeKind::Stock).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_dry_runs_of_a_multi_part_payment_pass_the_same_points() {
-    twenty_dry_runs_agree("mpp").await;
+    twenty_dry_runs_agree("mpp", NodeKind::Unified).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_dry_runs_of_a_multi_part_payment_by_stock_nodes_pass_the_same_points() {
+    twenty_dry_runs_agree("mpp", NodeKind::Stock).await;
 }
 
 /// The node built alone, as somebody would who wants it without the rig. (Inside the workspace the
@@ -162,28 +201,31 @@ async fn a_node_built_alone_pays_and_passes_no_crash_point() {
         String::from_utf8_lossy(&cargo.stderr)
     );
 
-    let node = target.join("debug/deadbolt-node");
-    let program = vec![node.into_os_string(), "stock".into()];
+    let node = target.join("debug/deadbolt-node").into_os_string();
+    let program = |kind: &str| vec![node.clone(), kind.into()];
     let programs = NodePrograms {
-        stock: program.clone(),
-        unified: program,
+        stock: program("stock"),
+        unified: program("unified"),
     };
     let work = tempfile::tempdir().unwrap();
-    let plan = Plan {
-        version: 1,
-        case_id: "alone".to_owned(),
-        seed: 1,
-        scenario: loaded("direct"),
-        faults: Vec::new(),
-    };
-    let outcome = runner(programs, work.path()).run(&plan).await;
-    assert!(outcome.rig_fault.is_none(), "{:?}", outcome.rig_fault);
-    let evidence = outcome.evidence.unwrap();
-    let verdicts = rig::oracle::judge(&evidence);
-    assert_eq!(verdicts.verdict, scenario::Verdict::Pass, "{verdicts:?}");
-    let points = points_of(&evidence);
-    assert!(
-        points.is_empty(),
-        "points in a build without them: {points:?}"
-    );
+    let runner = runner(programs, work.path());
+    for kind in [NodeKind::Stock, NodeKind::Unified] {
+        let plan = Plan {
+            version: 1,
+            case_id: "alone".to_owned(),
+            seed: 1,
+            scenario: all_of(kind, loaded("direct")),
+            faults: Vec::new(),
+        };
+        let outcome = runner.run(&plan).await;
+        assert!(outcome.rig_fault.is_none(), "{:?}", outcome.rig_fault);
+        let evidence = outcome.evidence.unwrap();
+        let verdicts = rig::oracle::judge(&evidence);
+        assert_eq!(verdicts.verdict, scenario::Verdict::Pass, "{verdicts:?}");
+        let points = points_of(&evidence);
+        assert!(
+            points.is_empty(),
+            "points in a build without them: {points:?}"
+        );
+    }
 }

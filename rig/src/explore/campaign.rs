@@ -38,6 +38,8 @@ pub struct PlannedCase {
     /// How often it is run until its points are reached; once at least. What several nodes do at once
     /// they need not do in the same order again.
     pub attempts: u32,
+    /// Whether its points are ones that only some dry runs passed. If no attempt reaches them, nothing is said of it.
+    pub varies: bool,
 }
 
 /// A case that was run and judged.
@@ -103,7 +105,7 @@ impl<R: RunCase> Campaign<R> {
         running.spawn(async move { campaign.run_case(case).await });
         let judged = tokio::select! {
             joined = running.join_next() => match joined {
-                Some(Ok(judged)) => judged,
+                Some(Ok(judged)) => judged?,
                 Some(Err(error)) => self.broken(&spare, started, &error),
                 None => return None,
             },
@@ -144,9 +146,9 @@ impl<R: RunCase> Campaign<R> {
                 let campaign = self.clone();
                 let spare = case.clone();
                 let handle = running.spawn(async move {
-                    let judged = campaign.run_case(case).await;
+                    let judged = campaign.run_case(case).await?;
                     let read = judged.evidence.as_ref().map(read);
-                    (judged.record, read)
+                    Some((judged.record, read))
                 });
                 at_work.insert(handle.id(), (spare, Instant::now()));
             }
@@ -161,7 +163,11 @@ impl<R: RunCase> Campaign<R> {
             };
             let record = match joined {
                 None => break,
-                Some(Ok((id, (record, read)))) => {
+                Some(Ok((id, None))) => {
+                    at_work.remove(&id);
+                    continue;
+                }
+                Some(Ok((id, Some((record, read))))) => {
                     at_work.remove(&id);
                     found.extend(read.map(|read| (record.case_id.clone(), read)));
                     record
@@ -180,11 +186,12 @@ impl<R: RunCase> Campaign<R> {
         (ran, found)
     }
 
-    async fn run_case(&self, case: PlannedCase) -> Judged {
+    /// `None` if it misses points that vary in every attempt.
+    async fn run_case(&self, case: PlannedCase) -> Option<Judged> {
         let started = Instant::now();
         let folder = match self.folder.begin_case(&case.case_id, &case.plan) {
             Ok(folder) => folder,
-            Err(error) => return self.faulted(&case, started, error.to_string()),
+            Err(error) => return Some(self.faulted(&case, started, error.to_string())),
         };
         let folder = Arc::new(folder);
         let mut left = case.attempts.max(1);
@@ -193,26 +200,30 @@ impl<R: RunCase> Campaign<R> {
             let outcome = self.runner.run(&case.plan).await;
             let (campaign, folder, judged_case) = (self.clone(), Arc::clone(&folder), case.clone());
             // Saving and judging block; the other cases' processes must not wait for that.
+            let may_miss = left > 0 || case.varies;
             let ended = tokio::task::spawn_blocking(move || {
-                campaign.save_and_judge(&judged_case, &folder, outcome, started, left > 0)
+                campaign.save_and_judge(&judged_case, &folder, outcome, started, may_miss)
             });
             match ended.await {
-                Ok(Some(judged)) => return judged,
-                Ok(None) => tracing::info!(case = case.case_id, left, "point missed, run again"),
-                Err(error) => return self.broken(&case, started, &error),
+                Ok(Some(judged)) => return Some(judged),
+                Ok(None) => tracing::info!(case = case.case_id, left, "point missed"),
+                Err(error) => return Some(self.broken(&case, started, &error)),
+            }
+            if left == 0 {
+                return None;
             }
         }
     }
 
     /// Saves first and judges afterwards, so that a verdict can always be drawn again. `None` if the case
-    /// missed its point and `may_try_again`.
+    /// missed its point and `may_miss`.
     fn save_and_judge(
         &self,
         case: &PlannedCase,
         folder: &CaseFolder,
         outcome: CaseOutcome,
         started: Instant,
-        may_try_again: bool,
+        may_miss: bool,
     ) -> Option<Judged> {
         let judging = Instant::now();
         let mut rig_fault = outcome.rig_fault;
@@ -230,7 +241,7 @@ impl<R: RunCase> Campaign<R> {
         };
         let mut phase_us = outcome.phase_us;
         let mut record = record_of(case, &verdict);
-        if may_try_again && record.missed_its_point() {
+        if may_miss && record.missed_its_point() {
             return None;
         }
         let keeps = self.keep == Keep::All || verdict.verdict != Verdict::Pass;
@@ -357,6 +368,7 @@ pub(crate) fn record_of(case: &PlannedCase, verdict: &VerdictRecord) -> CaseReco
         case_id: case.case_id.clone(),
         points: case.points.clone(),
         pair: case.pair.clone(),
+        varies: case.varies,
         verdict: verdict.verdict,
         pinned,
         findings,

@@ -16,6 +16,8 @@ pub struct PointClass {
     pub case_id: String,
     /// The points in the order they are passed; the first stands for all.
     pub points: Vec<NodePoint>,
+    /// Whether only some dry runs pass any of them.
+    pub varies: bool,
 }
 
 impl PointClass {
@@ -60,6 +62,7 @@ pub fn classes_of(points: &[ReachedPoint], every_point: bool) -> Vec<PointClass>
         .map(|points| PointClass {
             case_id: unique(case_id_of(&points[0]), &mut taken),
             points,
+            varies: false,
         })
         .collect()
 }

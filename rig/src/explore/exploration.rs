@@ -5,7 +5,8 @@ use faults::{Action, Fault, NodePoint};
 use wildmatch::WildMatch;
 
 use super::campaign::{Campaign, PlannedCase, Ran};
-use super::classes::{PointClass, case_id_of, classes_of};
+use super::classes::{PointClass, case_id_of};
+use super::dry_runs::{MOST_DRY_RUNS, agree, classes_of_all};
 use super::pairs::{PointPair, drawn, pairs_of, recovery_points};
 use super::partition::Partition;
 use super::points::{ReachedPoint, points_of};
@@ -21,7 +22,7 @@ use crate::scenario::{Plan, Scenario};
 pub const DRY_RUN: &str = "dry-run";
 
 /// How often a case is run until it reaches its points.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 5;
 
 /// What happens at the points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -129,34 +130,32 @@ impl Exploration {
     /// Nothing is chosen, or the points cannot be saved.
     pub async fn run<R: RunCase>(&self, campaign: &Campaign<R>) -> Result<Explored, ExploreError> {
         self.check()?;
-        let dry = PlannedCase {
-            case_id: DRY_RUN.to_owned(),
-            plan: self.plan(DRY_RUN, Vec::new()),
-            points: Vec::new(),
-            pin: None,
-            pair: None,
-            attempts: 1,
-        };
         let mut explored = Explored {
             dry_run: None,
             points: PointsRecord::default(),
             pairs: None,
             ran: Ran::default(),
         };
-        let Some(judged) = campaign.run_one(dry).await else {
+        let Some(judged) = campaign.run_one(self.dry_run(DRY_RUN)).await else {
             explored.ran.interrupted = true;
             return Ok(explored);
         };
         let passed = judged.record.verdict == Verdict::Pass;
         explored.dry_run = Some(judged.record);
         let reached = judged.evidence.as_ref().map(points_of).unwrap_or_default();
-        let classes = self.with_fault(classes_of(&reached, self.options.every_point));
+        let mut runs = vec![reached.clone()];
+        let mut more = Ran::default();
+        if passed && !reached.is_empty() {
+            more = self.more_dry_runs(campaign, &mut runs).await;
+        }
+        let classes = self.with_fault(classes_of_all(&runs, self.options.every_point));
         let fitting = self.fitting(&classes);
         let chosen = self.choose(&fitting);
         explored.points = record_points(&classes, &chosen);
         campaign.folder.save_points(&explored.points)?;
         // A scenario that goes wrong by itself tells nothing about crashes.
-        if !passed {
+        if !passed || more.interrupted || !more.records.is_empty() {
+            explored.ran = more;
             return Ok(explored);
         }
         // An empty share, or a limit of none, is what was asked for; a choice that fits nothing is not.
@@ -188,6 +187,42 @@ impl Exploration {
             }
         }
         Ok(explored)
+    }
+
+    fn dry_run(&self, case_id: &str) -> PlannedCase {
+        PlannedCase {
+            case_id: case_id.to_owned(),
+            plan: self.plan(case_id, Vec::new()),
+            points: Vec::new(),
+            pin: None,
+            pair: None,
+            attempts: 1,
+            varies: false,
+        }
+    }
+
+    /// A second dry run, and if it does not pass the points of the first, more of them. What is returned holds
+    /// those that did not go well.
+    async fn more_dry_runs<R: RunCase>(
+        &self,
+        campaign: &Campaign<R>,
+        runs: &mut Vec<Vec<ReachedPoint>>,
+    ) -> Ran {
+        let mut ended = Ran::default();
+        for numbers in [2..=2, 3..=MOST_DRY_RUNS] {
+            if runs.len() > 1 && runs.iter().all(|run| agree(run, &runs[0])) {
+                break;
+            }
+            let cases = numbers.map(|number| self.dry_run(&format!("{DRY_RUN}-{number}")));
+            let (ran, reached) = campaign.run_all_reading(cases.collect(), points_of).await;
+            runs.extend(reached.into_values());
+            let went_wrong = |record: &CaseRecord| record.verdict != Verdict::Pass;
+            ended
+                .records
+                .extend(ran.records.into_iter().filter(went_wrong));
+            ended.interrupted |= ran.interrupted;
+        }
+        ended
     }
 
     /// Draws pairs, and runs a case for each.
@@ -302,6 +337,7 @@ impl Exploration {
             pin: None,
             pair: None,
             attempts: ATTEMPTS,
+            varies: class.varies,
         }
     }
 
@@ -321,6 +357,7 @@ impl Exploration {
             pin: None,
             pair: Some(record_pair(pair)),
             attempts: ATTEMPTS,
+            varies: false,
         }
     }
 
@@ -355,13 +392,16 @@ fn record_pairs(pairs: &[PointPair], budget: usize) -> PairsRecord {
 }
 
 fn record_points(classes: &[PointClass], chosen: &[&PointClass]) -> PointsRecord {
-    let mut points: Vec<NodePoint> = classes
-        .iter()
-        .flat_map(|class| class.points.iter().cloned())
-        .collect();
-    points.sort_unstable();
+    let of = |varies: bool| {
+        let classes = classes.iter().filter(|class| class.varies == varies);
+        let points = classes.flat_map(|class| class.points.iter().cloned());
+        let mut points: Vec<NodePoint> = points.collect();
+        points.sort_unstable();
+        points
+    };
     PointsRecord {
-        points,
+        points: of(false),
+        varying: of(true),
         classes: classes
             .iter()
             .map(|class| PointClassRecord {

@@ -4,6 +4,7 @@
 
 mod campaign;
 mod classes;
+mod dry_runs;
 mod exploration;
 mod interrupt;
 mod pairs;

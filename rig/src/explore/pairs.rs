@@ -118,6 +118,7 @@ mod tests {
 
     fn class(case_id: &str, at: &str) -> PointClass {
         PointClass {
+            varies: false,
             case_id: case_id.to_owned(),
             points: vec![at.parse().unwrap()],
         }

@@ -8,8 +8,10 @@ use crate::run_store::{CaseRecord, PairsRecord, PointsRecord, SummaryRecord};
 /// How much there was to cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Points.
+    /// Points that every dry run passed.
     pub points: u64,
+    /// Points that only some passed.
+    pub varying: u64,
     /// Pairs of kills, if they were looked for.
     pub pairs: Option<u64>,
 }
@@ -21,12 +23,15 @@ impl Totals {
         pairs: Option<&PairsRecord>,
         records: &[CaseRecord],
     ) -> Totals {
+        let found = points;
         let points = match points {
             Some(points) => points.points.len(),
             None => records.iter().map(|record| record.points.len()).sum(),
         };
+        let varying = found.map_or(0, |found| found.varying.len());
         Totals {
             points: points as u64,
+            varying: varying as u64,
             pairs: pairs.map(|pairs| pairs.pairs.len() as u64),
         }
     }
@@ -45,6 +50,8 @@ pub struct Tally {
     pub rig_fault: u64,
     /// Points that judged cases stand for.
     pub points_covered: u64,
+    /// Of those that vary.
+    pub varying_covered: u64,
     /// Pairs of kills that judged cases stand for.
     pub pairs_covered: u64,
 }
@@ -68,7 +75,11 @@ impl Tally {
             Verdict::RigFault => self.rig_fault += 1,
         }
         if record.covers() {
-            self.points_covered += record.points.len() as u64;
+            let points = record.points.len() as u64;
+            match record.varies {
+                true => self.varying_covered += points,
+                false => self.points_covered += points,
+            }
             self.pairs_covered += u64::from(record.pair.is_some());
         }
     }
@@ -95,6 +106,8 @@ impl Tally {
             rig_fault: self.rig_fault,
             points_total: of.points,
             points_covered: self.points_covered,
+            varying_total: (of.varying > 0).then_some(of.varying),
+            varying_covered: (of.varying > 0).then_some(self.varying_covered),
             pairs_total: of.pairs,
             pairs_covered: of.pairs.map(|_| self.pairs_covered),
             wall_s: (seconds * 1000.0).round() / 1000.0,

@@ -71,6 +71,7 @@ pub(crate) fn case_record(case_id: &str, verdict: Verdict) -> CaseRecord {
         case_id: case_id.to_owned(),
         points: Vec::new(),
         pair: None,
+        varies: false,
         verdict,
         pinned: None,
         findings: Vec::new(),

@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::phase_times::{milliseconds, phase_name};
-use super::text::pairs_covered;
+use super::text::more_covered;
 use super::{
     FamilyRow, RunReport, WORST_SHOWN, family_rows, median_us_by_phase, pair_rows, worst_failures,
 };
@@ -34,7 +34,7 @@ pub fn render_html(report: &RunReport, timeline: &dyn Fn(&str) -> Vec<String>) -
                     (totals.cases) " cases: " (totals.pass) " pass, " (totals.fail) " fail, "
                     (totals.not_run) " not run, " (totals.rig_fault) " rig faults; "
                     (totals.points_covered) " of " (totals.points_total) " points covered"
-                    (pairs_covered(totals)) "; "
+                    (more_covered(totals)) "; "
                     (totals.wall_s) " s, " (totals.cases_per_min) " cases a minute"
                 }
                 @if report.incomplete { p class="fail" { "This run was stopped before its end." } }

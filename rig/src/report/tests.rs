@@ -32,6 +32,7 @@ pub(crate) fn report_of(records: Vec<CaseRecord>) -> RunReport {
             Some(run.run_id.clone()),
             Totals {
                 points: 7,
+                varying: 0,
                 pairs: None,
             },
             Duration::from_millis(1_500),

@@ -50,7 +50,7 @@ pub fn render_text(report: &RunReport) -> String {
         totals.rig_fault,
         totals.points_covered,
         totals.points_total,
-        pairs_covered(totals),
+        more_covered(totals),
         totals.wall_s,
         totals.cases_per_min
     );
@@ -61,12 +61,17 @@ pub fn render_text(report: &RunReport) -> String {
     text
 }
 
-/// `, 7 of 90 pairs covered`, if there are any.
-pub(super) fn pairs_covered(totals: &SummaryRecord) -> String {
-    match (totals.pairs_covered, totals.pairs_total) {
+/// `, and 5 of 8 that vary` and `, 7 of 90 pairs covered`, if there are any.
+pub(super) fn more_covered(totals: &SummaryRecord) -> String {
+    let varying = match (totals.varying_covered, totals.varying_total) {
+        (Some(covered), Some(total)) => format!(", and {covered} of {total} that vary"),
+        _ => String::new(),
+    };
+    let pairs = match (totals.pairs_covered, totals.pairs_total) {
         (Some(covered), Some(total)) => format!(", {covered} of {total} pairs covered"),
         _ => String::new(),
-    }
+    };
+    varying + &pairs
 }
 
 fn family_table(family: &str, points: &str, rows: &[super::FamilyRow]) -> Table {

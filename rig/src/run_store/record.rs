@@ -45,8 +45,11 @@ pub struct RunRecord {
 /// `points.json`: what the dry run reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointsRecord {
-    /// Every point, in canonical order.
+    /// Every point that is passed each time, in canonical order.
     pub points: Vec<NodePoint>,
+    /// Of further dry runs, and points that only some of them passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub varying: Vec<NodePoint>,
     /// The classes they form.
     pub classes: Vec<PointClassRecord>,
 }
@@ -121,6 +124,9 @@ pub struct CaseRecord {
     /// The pair of kills it stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<PairRecord>,
+    /// Whether only some dry runs passed its points.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub varies: bool,
     /// What the oracles said, or `rig_fault`.
     pub verdict: Verdict,
     /// For a pinned case.
@@ -208,10 +214,16 @@ pub struct SummaryRecord {
     pub not_run: u64,
     /// In which the rig went wrong.
     pub rig_fault: u64,
-    /// Points that the dry run reached, or that a plan arms.
+    /// Points that every dry run reached, or that a plan arms.
     pub points_total: u64,
     /// Of them, how many a judged case stands for.
     pub points_covered: u64,
+    /// Points that only some dry runs reached, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub varying_total: Option<u64>,
+    /// Of them, how many a judged case stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub varying_covered: Option<u64>,
     /// Pairs of kills that were found, with `--depth 2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairs_total: Option<u64>,

@@ -9,7 +9,7 @@ const GOOD: &str = r#"about = "C holds a payment, and claims it."
 
 [nodes]
 A = { chain = "electrs" }
-B = { kind = "unified", funds_sat = 2_000_000 }
+B = { kind = "stock", funds_sat = 2_000_000 }
 C = {}
 
 [[channels]]
@@ -593,14 +593,14 @@ fn kinds_of_the_command_line_go_before_those_of_the_file() {
     scenario.set(&kinds(&[])).unwrap();
     assert_eq!(
         kinds_of(&scenario),
-        [NodeKind::Stock, NodeKind::Unified, NodeKind::Stock]
+        [NodeKind::Unified, NodeKind::Stock, NodeKind::Unified]
     );
     scenario
-        .set(&kinds(&["C=stock", "unified", "A=stock", "A=unified"]))
+        .set(&kinds(&["C=unified", "stock", "A=unified", "A=stock"]))
         .unwrap();
     assert_eq!(
         kinds_of(&scenario),
-        [NodeKind::Unified, NodeKind::Unified, NodeKind::Stock]
+        [NodeKind::Stock, NodeKind::Stock, NodeKind::Unified]
     );
     let before = scenario.clone();
     let refused = scenario.set(&kinds(&["stock", "D=stock"])).unwrap_err();

@@ -166,19 +166,19 @@ impl Stage {
     }
 
     /// Waits for a payment. When nothing is under way any more and it has still not come, then
-    /// timers are ticked once and blocks are mined as far as they can help; if that does not bring
+    /// timers are ticked some times and blocks are mined as far as they can help; if that does not bring
     /// it, nothing will.
     async fn wait_for_payment(&mut self, id: &str, moment: PaymentMoment) -> Result<(), Stop> {
         let payment = self.made(id)?.clone();
-        let mut ticked = false;
+        let mut ticks = 0;
         let mut mined = 0;
         loop {
             let came = |live: &Live| has_come(live, &payment, moment);
             if self.came_or_quiet(&payment, moment).await? {
                 return Ok(());
             }
-            if !ticked {
-                ticked = true;
+            if ticks < self.bounds().ticks {
+                ticks += 1;
                 self.tick_all().await?;
                 continue;
             }

@@ -263,6 +263,19 @@ impl Live {
         }
     }
 
+    /// Who runs and still counts the connection to a dead node as up: the node, and who is dead.
+    pub(super) fn unnoticed_deaths(&self) -> Vec<(String, String)> {
+        let nodes = || self.nodes.iter();
+        let dead = nodes().filter(|(_, node)| node.status == Status::Dead);
+        let missed = dead.flat_map(|(dead, _)| {
+            let others = nodes().filter(|(_, other)| {
+                other.status == Status::Running && !self.is_held(other) && other.is_up(dead)
+            });
+            others.map(|(name, _)| (name.clone(), dead.clone()))
+        });
+        missed.collect()
+    }
+
     /// Whether this life of the node is over.
     pub(super) fn is_over(&self, name: &str, life: u32) -> bool {
         self.nodes

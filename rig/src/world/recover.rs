@@ -5,7 +5,7 @@ use bitcoin::secp256k1::PublicKey;
 use node_bin::api::{Command, NodeInfo, Reply};
 
 use super::live::{Cut, Live, Status};
-use super::recorder::Heed;
+use super::recorder::{Heed, WaitEnd};
 use super::rig_fault::{RigFault, Stop};
 use super::stage::{Stage, all};
 use crate::evidence::{Phase, RigEntry, Source};
@@ -69,27 +69,24 @@ impl Stage {
         Ok(())
     }
 
-    /// A peer that has not noticed yet would take the new connection for a second one.
+    /// A peer that has not noticed yet would take the new connection for a second one. One that reads nothing
+    /// while it has too much to send never notices: LDK's transport takes no error of a write for an end, and what
+    /// would tell it is a ping.
     async fn deaths_noticed(&self) -> Result<(), Stop> {
-        let noticed = |live: &Live| {
-            let dead = live
-                .nodes
-                .iter()
-                .filter(|(_, node)| node.status == Status::Dead);
-            let missed = |name: &String| {
-                let mut others = live.nodes.values();
-                others.any(|other| {
-                    other.status == Status::Running && !live.is_held(other) && other.is_up(name)
-                })
-            };
-            let mut dead = dead.map(|(name, _)| name);
-            (!dead.any(missed)).then_some(())
-        };
+        let noticed = |live: &Live| live.unnoticed_deaths().is_empty().then_some(());
         let what = "the peers of a dead node to notice";
+        let (soon, heed) = (self.bounds().notice, Heed::FaultsOnly);
+        match self.recorder().try_wait(soon, what, heed, noticed).await {
+            Ok(()) => return Ok(()),
+            Err(WaitEnd::Stop(stop)) => return Err(stop),
+            Err(WaitEnd::Expired) => {}
+        }
+        for (node, dead) in self.recorder().look(Live::unnoticed_deaths) {
+            let node_id = self.node(&dead)?.node_id;
+            let _ = self.call(&node, Command::Disconnect { node_id }).await?;
+        }
         let bound = self.bounds().wait;
-        self.recorder()
-            .wait(bound, what, Heed::FaultsOnly, noticed)
-            .await
+        self.recorder().wait(bound, what, heed, noticed).await
     }
 
     /// Starts every node that has no process and makes it ready, all side by side.

@@ -160,8 +160,8 @@ impl Stage {
             let blocks = pending.stride_blocks().min(left);
             if blocks > 0 {
                 self.mine_and_follow(blocks).await?;
-            } else if !self.progress.ticked {
-                self.progress.ticked = true;
+            } else if self.progress.ticks < self.bounds().ticks {
+                self.progress.ticks += 1;
                 self.tick_all().await?;
             } else {
                 let missing = format!("rest: still pending are {}", pending.what.join("; "));
@@ -216,7 +216,8 @@ impl Stage {
             let mut channels = channels.iter();
             channels.any(|channel| is_listed(rests, channel) && !is_usable(rests, channel))
         };
-        if stuck(&rests) && !std::mem::replace(&mut self.progress.ticked, true) {
+        if stuck(&rests) && self.progress.ticks == 0 {
+            self.progress.ticks = 1;
             self.tick_all().await?;
             rests = self.rest_all().await?;
         }

@@ -58,8 +58,8 @@ pub(super) struct Progress {
     pub(super) settle_blocks: u32,
     /// Of them, those for channels that steps opened to become ready.
     pub(super) ready_blocks: u32,
-    /// Timers were ticked because something was still pending.
-    pub(super) ticked: bool,
+    /// How often timers were ticked because something was still pending.
+    pub(super) ticks: u32,
     /// Connections between all nodes with an open channel are wanted again.
     pub(super) links_restored: bool,
     /// Connections that were given up.

@@ -62,6 +62,7 @@ pub(super) fn judge<E: Environment>(
         .map(|again| again.record.points.len() as u64);
     let totals = Totals {
         points: points.sum(),
+        varying: 0,
         pairs: None,
     };
     Ok(Ended {
@@ -95,6 +96,7 @@ fn judge_again(folder: &CaseFolder, judge: &Judge) -> Result<Rejudged, StoreErro
         pin,
         pair: None,
         attempts: 1,
+        varies: false,
     };
     Ok(Rejudged {
         record: record_of(&case, &now),

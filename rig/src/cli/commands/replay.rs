@@ -106,6 +106,7 @@ fn copies(original: &Replayed, times: u32) -> Vec<PlannedCase> {
             pin: None,
             pair: None,
             attempts: 1,
+            varies: false,
         })
         .collect()
 }

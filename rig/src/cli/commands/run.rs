@@ -86,6 +86,7 @@ fn planned<E: Environment>(
         pin: pin.cloned(),
         pair: None,
         attempts: 1,
+        varies: false,
     }
 }
 

@@ -20,7 +20,7 @@ use outcome::Outcomes;
 use topology::Topology;
 
 /// What a node runs unless the file or the command line says otherwise.
-pub const DEFAULT_KIND: NodeKind = NodeKind::Stock;
+pub const DEFAULT_KIND: NodeKind = NodeKind::Unified;
 
 /// Below this a part has no output of its own in a commitment transaction: LDK's dust limit, in
 /// satoshis.

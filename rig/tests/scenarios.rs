@@ -58,6 +58,9 @@ scenarios_pass_without_faults! {
     a_fee_update_with_an_htlc_in_flight_hurts_nobody = "fee-update",
     a_close_waits_for_the_payment_that_is_held = "drain-close",
     everything_at_once_ends_well = "mixed",
+    a_race_around_a_forward_passes_without_its_closes = "close-race/forward",
+    a_race_around_a_failure_passes_without_its_closes = "close-race/fail",
+    a_race_around_a_claim_in_parts_passes_without_its_closes = "close-race/mpp",
     a_stale_manager_closes_the_channel_and_a_fresh_one_keeps_it = "regression/ldk-4286",
 }
 

@@ -14,8 +14,8 @@ use super::tally::{Progress, Tally};
 use crate::evidence::{Evidence, Phase, Verdict};
 use crate::oracle::{Judgement, verdict_of};
 use crate::run_store::{
-    CaseFolder, CaseRecord, FindingRecord, PairRecord, PinRecord, RUN_VERSION, RunFolder,
-    StoreError, VerdictRecord,
+    CaseFolder, CaseRecord, FindingRecord, PairRecord, PinRecord, RUN_VERSION, RaceRecord,
+    RunFolder, StoreError, VerdictRecord,
 };
 use crate::scenario::{Case, Plan};
 
@@ -35,6 +35,8 @@ pub struct PlannedCase {
     pub pin: Option<Case>,
     /// What it stands for beside `points`, for a case with a second kill.
     pub pair: Option<PairRecord>,
+    /// The closes it stands for.
+    pub race: Option<RaceRecord>,
     /// How often it is run until its points are reached; once at least. What several nodes do at once
     /// they need not do in the same order again.
     pub attempts: u32,
@@ -357,6 +359,7 @@ pub(crate) fn record_of(case: &PlannedCase, verdict: &VerdictRecord) -> CaseReco
         case_id: case.case_id.clone(),
         points: case.points.clone(),
         pair: case.pair.clone(),
+        race: case.race.clone(),
         verdict: verdict.verdict,
         pinned,
         findings,

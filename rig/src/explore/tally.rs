@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::evidence::Verdict;
-use crate::run_store::{CaseRecord, PairsRecord, PointsRecord, SummaryRecord};
+use crate::run_store::{CaseRecord, PairsRecord, PointsRecord, RacesRecord, SummaryRecord};
 
 /// How much there was to cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Totals {
     pub points: u64,
     /// Pairs of kills, if they were looked for.
     pub pairs: Option<u64>,
+    /// Closes at points, if they were looked for.
+    pub closes: Option<u64>,
 }
 
 impl Totals {
@@ -19,6 +21,7 @@ impl Totals {
     pub fn of(
         points: Option<&PointsRecord>,
         pairs: Option<&PairsRecord>,
+        races: Option<&RacesRecord>,
         records: &[CaseRecord],
     ) -> Totals {
         let points = match points {
@@ -28,6 +31,7 @@ impl Totals {
         Totals {
             points: points as u64,
             pairs: pairs.map(|pairs| pairs.pairs.len() as u64),
+            closes: races.map(|races| races.races.len() as u64),
         }
     }
 }
@@ -47,6 +51,8 @@ pub struct Tally {
     pub points_covered: u64,
     /// Pairs of kills that judged cases stand for.
     pub pairs_covered: u64,
+    /// Closes at points that judged cases stand for.
+    pub closes_covered: u64,
 }
 
 impl Tally {
@@ -70,6 +76,7 @@ impl Tally {
         if record.covers() {
             self.points_covered += record.points.len() as u64;
             self.pairs_covered += u64::from(record.pair.is_some());
+            self.closes_covered += u64::from(record.race.is_some());
         }
     }
 
@@ -97,6 +104,9 @@ impl Tally {
             points_covered: self.points_covered,
             pairs_total: of.pairs,
             pairs_covered: of.pairs.map(|_| self.pairs_covered),
+            closes_total: of.closes,
+            closes_covered: of.closes.map(|_| self.closes_covered),
+            compared: None,
             wall_s: (seconds * 1000.0).round() / 1000.0,
             cases_per_min: (per_minute * 10.0).round() / 10.0,
         }

@@ -48,6 +48,7 @@ pub(crate) fn forward_scenario() -> Scenario {
         }],
         expect: Expectation::default(),
         cases: Vec::new(),
+        races: Vec::new(),
     }
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn case_record(case_id: &str, verdict: Verdict) -> CaseRecord {
         case_id: case_id.to_owned(),
         points: Vec::new(),
         pair: None,
+        race: None,
         verdict,
         pinned: None,
         findings: Vec::new(),

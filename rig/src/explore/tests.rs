@@ -12,6 +12,7 @@ fn exploration(options: ExploreOptions) -> Exploration {
         scenario: forward_scenario(),
         seed: 1,
         options,
+        prefix: String::new(),
     }
 }
 
@@ -80,7 +81,7 @@ async fn a_scenario_that_fails_by_itself_is_not_explored() {
         ..ScriptedWorld::of_forward()
     };
     let (_logs, explored) = explore(world, ExploreOptions::default()).await;
-    assert_eq!(explored.dry_run.unwrap().verdict, Verdict::Fail);
+    assert_eq!(explored.dry_runs[0].verdict, Verdict::Fail);
     assert!(explored.ran.records.is_empty());
 }
 
@@ -312,7 +313,7 @@ async fn a_case_that_misses_its_point_is_run_three_times_in_all() {
 #[tokio::test]
 async fn connections_are_lost_at_the_points_of_messages_only() {
     let options = ExploreOptions {
-        fault: ExploreFault::Disconnect,
+        fault: Some(ExploreFault::Disconnect),
         ..ExploreOptions::default()
     };
     let (logs, explored) = explore(ScriptedWorld::of_forward(), options).await;
@@ -334,7 +335,7 @@ async fn connections_are_lost_at_the_points_of_messages_only() {
 #[test]
 fn options_that_do_not_go_together_are_refused_before_anything_is_started() {
     let lost = ExploreOptions {
-        fault: ExploreFault::Disconnect,
+        fault: Some(ExploreFault::Disconnect),
         ..ExploreOptions::default()
     };
     let bounded = ExploreOptions {

@@ -63,6 +63,7 @@ pub(super) fn judge<E: Environment>(
     let totals = Totals {
         points: points.sum(),
         pairs: None,
+        closes: None,
     };
     Ok(Ended {
         summary: tally.summary(run_id, totals, began.elapsed()),
@@ -94,6 +95,7 @@ fn judge_again(folder: &CaseFolder, judge: &Judge) -> Result<Rejudged, StoreErro
         plan: evidence.plan,
         pin,
         pair: None,
+        race: None,
         attempts: 1,
     };
     Ok(Rejudged {

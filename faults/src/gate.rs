@@ -42,14 +42,14 @@ pub fn emit(report: &impl Serialize) {
 }
 
 #[cfg(feature = "crash-points")]
-pub use armed::{arm, begin_input, point, point_on_own_thread, release};
+pub use armed::{arm, begin_input, point, point_on_own_thread, release, take_request};
 
 #[cfg(not(feature = "crash-points"))]
-pub use absent::{arm, begin_input, point, point_on_own_thread, release};
+pub use absent::{arm, begin_input, point, point_on_own_thread, release, take_request};
 
 #[cfg(feature = "crash-points")]
 mod armed {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, VecDeque};
     use std::fmt::Display;
     use std::io::{BufRead, BufReader};
     use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -69,6 +69,8 @@ mod armed {
 
     static GATE: Mutex<Option<Gate>> = Mutex::new(None);
     static RELEASED: Condvar = Condvar::new();
+    /// Requests that came with an order to go on.
+    static REQUESTS: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
     fn gate() -> MutexGuard<'static, Option<Gate>> {
         GATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -107,6 +109,12 @@ mod armed {
         let found = gate.held.len() < before;
         RELEASED.notify_all();
         found
+    }
+
+    /// The next request that a fault has put before all other inputs, in JSON.
+    pub fn take_request() -> Option<String> {
+        let mut requests = REQUESTS.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.pop_front()
     }
 
     fn hit(name: &str, role: &dyn Display) -> Option<(PointId, Option<Response>)> {
@@ -195,6 +203,11 @@ mod armed {
         let read = reader.and_then(|pipe| BufReader::with_capacity(1, pipe).read_line(&mut line));
         match (read, serde_json::from_str::<GateOrder>(&line)) {
             (Ok(_), Ok(GateOrder::Continue)) => Outcome::Continue,
+            (Ok(_), Ok(GateOrder::Then(requests))) => {
+                let mut waiting = REQUESTS.lock().unwrap_or_else(PoisonError::into_inner);
+                waiting.extend(requests);
+                Outcome::Continue
+            }
             (Ok(_), Ok(GateOrder::Fail)) => Outcome::Fail,
             // The rig is gone, or speaks another language: a frozen process must not run on alone.
             _ => std::process::abort(),
@@ -222,6 +235,12 @@ mod absent {
     #[inline(always)]
     pub fn release(_point: &PointId) -> bool {
         false
+    }
+
+    /// None: this build has no points.
+    #[inline(always)]
+    pub fn take_request() -> Option<String> {
+        None
     }
 
     /// Goes on: this build has no points.

@@ -12,6 +12,6 @@ pub mod process;
 pub mod wire;
 
 pub use gate::Outcome;
-pub use plan::{Action, Condition, Fault, FaultPlanError};
+pub use plan::{Action, Closing, Condition, Fault, FaultPlanError};
 pub use point::{NodePoint, PointId, PointParseError};
 pub use wire::{ArmedPoint, GateOrder, GateReport, Response};

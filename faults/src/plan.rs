@@ -27,11 +27,13 @@ struct FaultText {
     action: ActionName,
     until: Option<Condition>,
     delay_ms: Option<u64>,
+    closes: Option<Vec<Closing>>,
+    kill: Option<bool>,
     #[serde(default)]
     life: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ActionName {
     Kill,
@@ -39,24 +41,33 @@ enum ActionName {
     Delay,
     Fail,
     Disconnect,
+    Close,
 }
 
 impl TryFrom<FaultText> for Fault {
     type Error = &'static str;
 
     fn try_from(text: FaultText) -> Result<Self, Self::Error> {
+        if text.action != ActionName::Close && (text.closes.is_some() || text.kill.is_some()) {
+            return Err("only a close takes `closes` and `kill`");
+        }
         let action = match (text.action, text.until, text.delay_ms) {
             (ActionName::Kill, None, None) => Action::Kill,
             (ActionName::Fail, None, None) => Action::Fail,
             (ActionName::Disconnect, None, None) => Action::Disconnect,
             (ActionName::Hold, Some(until), None) => Action::Hold { until },
             (ActionName::Delay, None, Some(delay_ms)) => Action::Delay { delay_ms },
+            (ActionName::Close, None, None) => Action::Close {
+                closes: text.closes.unwrap_or_default(),
+                kill: text.kill.unwrap_or(false),
+            },
             (ActionName::Hold, ..) => return Err("a hold takes `until`, and no `delay_ms`"),
             (ActionName::Delay, ..) => return Err("a delay takes `delay_ms`, and no `until`"),
-            (ActionName::Kill | ActionName::Fail | ActionName::Disconnect, ..) => {
-                return Err("only a hold takes `until`, and only a delay `delay_ms`");
-            }
+            _ => return Err("only a hold takes `until`, and only a delay `delay_ms`"),
         };
+        if matches!(&action, Action::Close { closes, .. } if closes.is_empty()) {
+            return Err("a close takes `closes`, at least one");
+        }
         Ok(Fault {
             at: text.at,
             action,
@@ -87,6 +98,25 @@ pub enum Action {
     /// The process is frozen, its peer drops the connection that the message goes over once it has
     /// handled all that was sent before, and the process goes on.
     Disconnect,
+    /// The process is frozen and channels are force-closed. A peer closes at once, having handled all
+    /// that was sent before; the process itself closes as the first thing that it does when it goes
+    /// on, or after its next start where it is killed.
+    Close {
+        /// Which, by whom.
+        closes: Vec<Closing>,
+        /// Whether the process then gets a SIGKILL instead of going on.
+        kill: bool,
+    },
+}
+
+/// A force close of one channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Closing {
+    /// The channel's label.
+    pub channel: String,
+    /// Which of its two nodes publishes its commitment.
+    pub by: String,
 }
 
 /// What a held operation waits for.
@@ -119,7 +149,9 @@ impl Action {
     /// What the node itself has to do when it reaches the point.
     pub fn response(&self) -> Response {
         match self {
-            Action::Kill | Action::Delay { .. } | Action::Disconnect => Response::Freeze,
+            Action::Kill | Action::Delay { .. } | Action::Disconnect | Action::Close { .. } => {
+                Response::Freeze
+            }
             Action::Hold { .. } => Response::Hold,
             Action::Fail => Response::Fail,
         }
@@ -177,6 +209,22 @@ mod tests {
             r#"{"at":"B:broadcast.before@1","action":"kill","when":1}"#,
             r#"{"at":"B:broadcast.before@1","action":"kill","delay_ms":1}"#,
             r#"{"at":"B:broadcast.before@1","action":"hold"}"#,
+        ] {
+            assert!(serde_json::from_str::<Fault>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_close_reads_back_as_it_was_written_and_closes_something() {
+        let text = r#"{"at":"B:broadcast.before@1","action":"close","closes":[{"channel":"A-B","by":"A"}],"kill":true,"life":0}"#;
+        let fault: Fault = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&fault).unwrap(), text);
+        assert_eq!(fault.action.response(), Response::Freeze);
+        for wrong in [
+            r#"{"at":"B:broadcast.before@1","action":"close"}"#,
+            r#"{"at":"B:broadcast.before@1","action":"close","closes":[]}"#,
+            r#"{"at":"B:broadcast.before@1","action":"kill","kill":true}"#,
+            r#"{"at":"B:broadcast.before@1","action":"close","closes":[{"channel":"A-B"}]}"#,
         ] {
             assert!(serde_json::from_str::<Fault>(wrong).is_err(), "{wrong}");
         }

@@ -56,11 +56,14 @@ pub enum GateReport {
 }
 
 /// The rig's order to a frozen process, sent before the SIGCONT that lets it read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateOrder {
     /// Go on as if nothing had been.
     Continue,
+    /// Go on, and take these requests, each in JSON as on the control socket, before any other input;
+    /// they are not answered.
+    Then(Vec<String>),
     /// Let the operation fail.
     Fail,
 }

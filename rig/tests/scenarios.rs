@@ -79,6 +79,9 @@ scenarios_pass_without_faults! {
     everything_at_once_ends_well = "mixed",
     our_node_forwards_to_a_peer_when_it_is_back = "regression/offline-peer",
     a_stock_node_fails_what_it_would_forward_to_an_absent_peer = "regression/offline-peer-stock",
+    a_race_around_a_forward_passes_without_its_closes = "close-race/forward",
+    a_race_around_a_failure_passes_without_its_closes = "close-race/fail",
+    a_race_around_a_claim_in_parts_passes_without_its_closes = "close-race/mpp",
     a_stale_manager_closes_the_channel_and_a_fresh_one_keeps_it = "regression/ldk-4286",
 }
 

@@ -120,7 +120,29 @@ pub(crate) async fn serve<P: Process>(node: P) -> Result<(), ServeError> {
                 tokio::spawn(read_commands(stream, inbox.clone()));
             }
         }
+        handle_requests_put_first(&mut server.node);
         server.node.host().report_idle();
+    }
+}
+
+/// The next request that a fault has put before all other inputs.
+pub(crate) fn request_put_first() -> Option<Command> {
+    let text = gate::take_request()?;
+    match serde_json::from_str::<Request>(&text) {
+        Ok(request) => Some(request.command),
+        Err(error) => {
+            tracing::error!(%error, text, "a request of a fault cannot be read");
+            None
+        }
+    }
+}
+
+/// Carries them out. Nobody waits for an answer: what came of one shows in what the node does.
+fn handle_requests_put_first<P: Process>(node: &mut P) {
+    while let Some(command) = request_put_first() {
+        if let Err(error) = commands::carry_out(node, command) {
+            tracing::warn!(%error, "a request of a fault was refused");
+        }
     }
 }
 
@@ -224,6 +246,7 @@ fn handle_mail<P: Process>(node: &mut P) -> Vec<PublicKey> {
             Mail::Message(peer, message) => handle_message(node, peer, *message),
         }
         node.work();
+        handle_requests_put_first(node);
     }
     connected
 }
@@ -254,7 +277,8 @@ fn handle_message<P: Process>(node: &mut P, peer: PublicKey, message: PeerMessag
 }
 
 impl<P: Process> Server<P> {
-    fn answer(&self, id: u64, answer: Answer, outcome: Result<Reply, RequestError>) {
+    fn answer(&mut self, id: u64, answer: Answer, outcome: Result<Reply, RequestError>) {
+        handle_requests_put_first(&mut self.node);
         self.node.host().handled(id);
         self.node.host().report_idle();
         // A client that went away does not want it any more.

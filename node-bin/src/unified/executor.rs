@@ -23,9 +23,12 @@ use super::records::{Records, StoreError};
 use super::routing::{self, Wanted};
 use super::writes::Writes;
 use super::{events, messages};
+use crate::api::Command as ApiCommand;
 use crate::shared::Logger;
 use crate::shared::basis::now_seconds;
 use crate::shared::broadcaster::Broadcaster;
+use crate::shared::commands::bytes32;
+use crate::shared::control::request_put_first;
 use crate::shared::host::Host;
 use crate::shared::wallet::NodeWallet;
 use crate::shared::wire;
@@ -142,6 +145,7 @@ impl Executor {
     /// Does everything that follows from the inputs so far, all writes included.
     pub fn run(&mut self, host: &Host) {
         loop {
+            self.take_requests_put_first();
             let dice = &mut self.core_dice;
             if let Some(effect) = self.engine.next(&mut || surroundings(dice)) {
                 self.carry_out(host, effect);
@@ -158,6 +162,22 @@ impl Executor {
         let id = self.enter(command);
         self.run(host);
         self.answers.remove(&id)
+    }
+
+    /// A fault's requests do not wait for the writes that are under way.
+    fn take_requests_put_first(&mut self) {
+        while let Some(request) = request_put_first() {
+            match request {
+                ApiCommand::ForceClose { channel_id, .. } => match bytes32(&channel_id) {
+                    Ok(id) => {
+                        let channel_id = ChannelId::from_bytes(id);
+                        self.enter(Command::ForceClose { channel_id });
+                    }
+                    Err(error) => tracing::error!(%error, "a fault closes no channel"),
+                },
+                other => tracing::error!(?other, "a fault asks for what only a command can"),
+            }
+        }
     }
 
     fn enter(&mut self, command: Command) -> u64 {

@@ -67,6 +67,8 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Crash a node at every point of a scenario, each in a fresh world, and judge what came of it.
     Explore(ExploreArguments),
+    /// Explore a scenario on two kinds of node, and tell case by case what differs.
+    Compare(CompareArguments),
     /// Run saved plans again.
     Replay(ReplayArguments),
     /// Judge saved evidence again, offline, and write the run's reports anew.
@@ -125,7 +127,8 @@ pub(super) struct RunArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ExploreArguments {
-    /// Its name, as `deadbolt list scenarios` prints it, or a path to a .toml file.
+    /// Its name, as `deadbolt list scenarios` prints it, that of a folder of scenarios, or a path to a
+    /// .toml file.
     pub scenario: String,
 
     /// Run a case for every point, not one for all points with no effect between them.
@@ -144,21 +147,36 @@ pub(super) struct ExploreArguments {
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 
-    /// What happens at the points: a SIGKILL, or at those of messages a lost connection.
-    #[arg(long, value_enum, default_value_t)]
-    pub fault: ExploreFault,
+    /// What happens at the points: a SIGKILL, or at those of messages a lost connection, or closes of
+    /// channels as the scenario's [[race]] entries say [default: close if it has any, else kill].
+    #[arg(long, value_enum)]
+    pub fault: Option<ExploreFault>,
 
     /// 2: kill each killed node once more while it comes back.
     #[arg(long, value_enum, default_value_t)]
     pub depth: Depth,
 
-    /// Run no more cases with a second kill than this, drawn by the seed.
+    /// Run no more cases with a second kill, or with closes, than this, drawn by the seed.
     #[arg(long, value_name = "N")]
     pub budget: Option<usize>,
 
     /// Run a share of the cases, for several machines: slice:m/n.
     #[arg(long, value_name = "slice:m/n")]
     pub partition: Option<Partition>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArguments {
+    #[command(flatten)]
+    pub explore: ExploreArguments,
+
+    /// What is looked at: the kind of every node that no `--kind NODE=KIND` names.
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    pub subject: NodeKind,
+
+    /// What it is compared with.
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    pub control: NodeKind,
 }
 
 #[derive(Debug, Args)]
@@ -170,6 +188,13 @@ pub(super) struct ReplayArguments {
     #[arg(short = 'n', default_value_t = 1, value_name = "TIMES",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub times: u32,
+}
+
+fn parse_kind(text: &str) -> Result<NodeKind, String> {
+    match text.parse::<Override<NodeKind>>() {
+        Ok(Override { node: None, value }) => Ok(value),
+        Ok(Override { node: Some(_), .. }) | Err(_) => Err("write `stock` or `unified`".to_owned()),
+    }
 }
 
 fn parse_fault(text: &str) -> Result<Fault, String> {

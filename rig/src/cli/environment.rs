@@ -41,6 +41,14 @@ pub trait Environment: Send + Sync {
     /// It is not there, or is wrong.
     fn scenario(&self, name: &str) -> Result<Scenario, CommandError>;
 
+    /// The scenarios of this name: one, or all of a folder.
+    ///
+    /// # Errors
+    /// None is there, or one is wrong.
+    fn family(&self, name: &str) -> Result<Vec<Scenario>, CommandError> {
+        Ok(vec![self.scenario(name)?])
+    }
+
     /// All scenarios.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use super::environment::{Bench, Environment, ListedScenario};
 use super::error::CommandError;
 use crate::chain::ChainPool;
 use crate::explore::{CaseOutcome, CaseScratch, Judge, NoScratch, RunCase};
-use crate::scenario::{Plan, Scenario, find, library, load};
+use crate::scenario::{Entry, Plan, Scenario, find, find_all, library, load};
 use crate::setup::{self, Part, Parts};
 use crate::world::{self, CaseRunner, NodePrograms};
 
@@ -51,8 +51,14 @@ impl Environment for RealEnvironment {
         Ok(load(&entry.path, &self.root)?)
     }
 
+    fn family(&self, name: &str) -> Result<Vec<Scenario>, CommandError> {
+        let entries = find_all(&self.root, name)?;
+        let load = |entry: &Entry| Ok(load(&entry.path, &self.root)?);
+        entries.iter().map(load).collect()
+    }
+
     fn scenarios(&self) -> Result<Vec<ListedScenario>, CommandError> {
-        let describe = |entry: crate::scenario::Entry| ListedScenario {
+        let describe = |entry: Entry| ListedScenario {
             about: match load(&entry.path, &self.root) {
                 Ok(scenario) => scenario.about,
                 Err(errors) => format!("cannot be run: {errors}"),

@@ -11,13 +11,16 @@ use super::progress::progress;
 use super::rig_log;
 use crate::explore::{Campaign, Tally, Totals};
 use crate::report::{RunReport, render_text, shown, write_files};
-use crate::run_store::{CaseRecord, PairsRecord, PointsRecord, RUN_VERSION, RunFolder, RunRecord};
+use crate::run_store::{
+    CaseRecord, PairsRecord, PointsRecord, RUN_VERSION, RacesRecord, RunFolder, RunRecord,
+};
 
 /// What an exploration found to cover; nothing for other runs.
 #[derive(Default)]
 pub(super) struct Found {
     pub points: Option<PointsRecord>,
     pub pairs: Option<PairsRecord>,
+    pub races: Option<RacesRecord>,
 }
 
 /// A run under way.
@@ -90,10 +93,14 @@ impl<R: crate::explore::RunCase> Session<R> {
     ) -> Result<Ended, CommandError> {
         self.campaign.progress.finish();
         let tally = Tally::of(&records);
-        let Found { points, pairs } = found;
+        let Found {
+            points,
+            pairs,
+            races,
+        } = found;
         let summary = tally.summary(
             Some(self.run.run_id.clone()),
-            Totals::of(points.as_ref(), pairs.as_ref(), &records),
+            Totals::of(points.as_ref(), pairs.as_ref(), races.as_ref(), &records),
             self.campaign.began.elapsed(),
         );
         let folder = &self.campaign.folder;
@@ -101,6 +108,7 @@ impl<R: crate::explore::RunCase> Session<R> {
             run: self.run,
             points,
             pairs,
+            races,
             records,
             summary: summary.clone(),
             incomplete: interrupted,

@@ -190,6 +190,13 @@ pub enum RigEntry {
         /// The one that dropped the connection.
         peer: String,
     },
+    /// A node was told to publish its commitment, as a fault at a point.
+    ForceClosed {
+        /// The node.
+        node: String,
+        /// The channel's label.
+        channel: String,
+    },
     /// A step begins.
     StepBegun {
         /// Its label.

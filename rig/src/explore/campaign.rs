@@ -14,8 +14,8 @@ use super::tally::{Progress, Tally};
 use crate::evidence::{Evidence, Phase, Verdict};
 use crate::oracle::{Judgement, verdict_of};
 use crate::run_store::{
-    CaseFolder, CaseRecord, FindingRecord, PairRecord, PinRecord, RUN_VERSION, RunFolder,
-    StoreError, VerdictRecord,
+    CaseFolder, CaseRecord, FindingRecord, PairRecord, PinRecord, RUN_VERSION, RaceRecord,
+    RunFolder, StoreError, VerdictRecord,
 };
 use crate::scenario::{Case, Plan};
 
@@ -35,6 +35,8 @@ pub struct PlannedCase {
     pub pin: Option<Case>,
     /// What it stands for beside `points`, for a case with a second kill.
     pub pair: Option<PairRecord>,
+    /// The closes it stands for.
+    pub race: Option<RaceRecord>,
     /// How often it is run until its points are reached; once at least. What several nodes do at once
     /// they need not do in the same order again.
     pub attempts: u32,
@@ -210,7 +212,11 @@ impl<R: RunCase> Campaign<R> {
                 Err(error) => return Some(self.broken(&case, started, &error)),
             }
             if left == 0 {
-                return None;
+                // Its plan stays, as every case's does.
+                return match self.folder.case(&case.case_id).drop_evidence() {
+                    Ok(()) => None,
+                    Err(error) => Some(self.faulted(&case, started, error.to_string())),
+                };
             }
         }
     }
@@ -369,6 +375,7 @@ pub(crate) fn record_of(case: &PlannedCase, verdict: &VerdictRecord) -> CaseReco
         points: case.points.clone(),
         pair: case.pair.clone(),
         varies: case.varies,
+        race: case.race.clone(),
         verdict: verdict.verdict,
         pinned,
         findings,

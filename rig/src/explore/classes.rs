@@ -125,6 +125,7 @@ mod tests {
             point: text.parse().unwrap(),
             input,
             stretch: 0,
+            seq: 0,
         }
     }
 

@@ -52,6 +52,7 @@ mod tests {
             point: at.parse().unwrap(),
             input,
             stretch: 0,
+            seq: 0,
         }
     }
 

@@ -1,21 +1,20 @@
-//! One exploration: dry run, points, classes, the cases chosen from them, and second kills.
+//! One exploration: dry run, points, classes, and the cases chosen from them. Running them is `family`'s.
 
 use faults::catalogue::family_of;
 use faults::{Action, Fault, NodePoint};
 use wildmatch::WildMatch;
 
 use super::campaign::{Campaign, PlannedCase, Ran};
-use super::classes::{PointClass, case_id_of};
+use super::classes::{PointClass, case_id_of, classes_of};
 use super::dry_runs::{MOST_DRY_RUNS, agree, classes_of_all};
-use super::pairs::{PointPair, drawn, pairs_of, recovery_points};
+use super::family::{Explored, explore_all};
+use super::pairs::PointPair;
 use super::partition::Partition;
-use super::points::{ReachedPoint, points_of};
+use super::points::{ReachedPoint, points_of, step_began};
+use super::races::{RaceClass, race_classes};
 use super::runner::RunCase;
-use crate::evidence::Verdict;
-use crate::run_store::{
-    CaseRecord, PLAN_VERSION, PairClassRecord, PairRecord, PairsRecord, PointClassRecord,
-    PointsRecord, StoreError,
-};
+use crate::evidence::{Evidence, Verdict};
+use crate::run_store::{CaseRecord, PLAN_VERSION, PairRecord, RaceRecord, StoreError};
 use crate::scenario::{Plan, Scenario};
 
 /// Name of the dry run's case.
@@ -32,6 +31,8 @@ pub enum ExploreFault {
     Kill,
     /// The connection is dropped; at the points of messages only.
     Disconnect,
+    /// Channels close as the scenario's `[[race]]` entries say.
+    Close,
 }
 
 /// How many kills of a node a case has at most.
@@ -59,11 +60,11 @@ pub struct ExploreOptions {
     pub limit: Option<usize>,
     /// This share of the cases only, and of second kills those that follow them.
     pub partition: Option<Partition>,
-    /// What happens at the points.
-    pub fault: ExploreFault,
+    /// What happens at the points; if nothing is said, closes where the scenario races them, else kills.
+    pub fault: Option<ExploreFault>,
     /// Whether nodes are killed a second time.
     pub depth: Depth,
-    /// No more cases with a second kill than this.
+    /// No more cases with a second kill, or with closes, than this.
     pub budget: Option<usize>,
 }
 
@@ -90,27 +91,19 @@ pub enum ExploreError {
         reached: usize,
     },
     /// A second kill where there is no first.
-    #[error("`--depth 2` kills a node that was killed before: leave out `--fault disconnect`")]
-    NoSecondDisconnect,
+    #[error("`--depth 2` kills a node that was killed before: it goes with `--fault kill` only")]
+    NoSecondKill,
+    /// Nothing to close.
+    #[error(
+        "the scenario {0} has no [[race]] that says which channels close: add one, or leave out `--fault close`"
+    )]
+    NoRace(String),
     /// A bound of what is not done.
-    #[error("`--budget` bounds second kills: add `--depth 2`, or use `--limit`")]
+    #[error("`--budget` bounds second kills and closes: add `--depth 2`, or use `--limit`")]
     BudgetWithoutDepth,
     /// Something could not be saved.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What an exploration came to.
-#[derive(Debug)]
-pub struct Explored {
-    /// The dry run; `None` if the user stopped it.
-    pub dry_run: Option<CaseRecord>,
-    /// What the dry run reached.
-    pub points: PointsRecord,
-    /// The pairs of kills, if second ones were asked for.
-    pub pairs: Option<PairsRecord>,
-    /// The cases.
-    pub ran: Ran,
 }
 
 /// A scenario and what of it to explore.
@@ -121,6 +114,22 @@ pub struct Exploration {
     pub seed: u64,
     /// The choice.
     pub options: ExploreOptions,
+    /// What the names of its cases begin with, for one of several in the same run; else empty.
+    pub prefix: String,
+}
+
+/// An exploration after its dry run.
+pub(super) struct Begun {
+    /// The dry runs.
+    pub dry_runs: Vec<CaseRecord>,
+    /// All that there is to explore, whether or not it was asked for.
+    pub classes: Vec<PointClass>,
+    /// The classes that were asked for.
+    pub chosen: Vec<PointClass>,
+    /// Closes, if those are what happens at the points; only those that were asked for are listed.
+    pub races: Vec<RaceClass>,
+    /// Whether points were reached and the choice fits none of them.
+    pub is_choice_empty: bool,
 }
 
 impl Exploration {
@@ -129,80 +138,77 @@ impl Exploration {
     /// # Errors
     /// Nothing is chosen, or the points cannot be saved.
     pub async fn run<R: RunCase>(&self, campaign: &Campaign<R>) -> Result<Explored, ExploreError> {
-        self.check()?;
-        let mut explored = Explored {
-            dry_run: None,
-            points: PointsRecord::default(),
-            pairs: None,
-            ran: Ran::default(),
-        };
-        let Some(judged) = campaign.run_one(self.dry_run(DRY_RUN)).await else {
-            explored.ran.interrupted = true;
-            return Ok(explored);
-        };
-        let passed = judged.record.verdict == Verdict::Pass;
-        explored.dry_run = Some(judged.record);
-        let reached = judged.evidence.as_ref().map(points_of).unwrap_or_default();
-        let mut runs = vec![reached.clone()];
-        let mut more = Ran::default();
-        if passed && !reached.is_empty() {
-            more = self.more_dry_runs(campaign, &mut runs).await;
-        }
-        let classes = self.with_fault(classes_of_all(&runs, self.options.every_point));
-        let fitting = self.fitting(&classes);
-        let chosen = self.choose(&fitting);
-        explored.points = record_points(&classes, &chosen);
-        campaign.folder.save_points(&explored.points)?;
-        // A scenario that goes wrong by itself tells nothing about crashes.
-        if !passed || more.interrupted || !more.records.is_empty() {
-            explored.ran = more;
-            return Ok(explored);
-        }
-        // An empty share, or a limit of none, is what was asked for; a choice that fits nothing is not.
-        if fitting.is_empty() && !reached.is_empty() {
-            return Err(ExploreError::NothingChosen {
-                reached: reached.len(),
-            });
-        }
-        let cases = chosen.iter().map(|class| self.case(class)).collect();
-        match self.options.depth {
-            Depth::One => explored.ran = campaign.run_all(cases).await,
-            Depth::Two => {
-                let (ran, recoveries) = campaign.run_all_reading(cases, recovery_points).await;
-                explored.ran = ran;
-                let covered = |case_id: &str| {
-                    let mut records = explored.ran.records.iter();
-                    records.any(|record| record.case_id == case_id && record.covers())
-                };
-                let first_kills: Vec<(PointClass, Vec<ReachedPoint>)> = chosen
-                    .iter()
-                    .filter(|class| covered(&class.case_id))
-                    .filter_map(|class| {
-                        let recovery = recoveries.get(&class.case_id)?;
-                        Some(((*class).clone(), recovery.clone()))
-                    })
-                    .collect();
-                self.second_kills(campaign, &mut explored, &first_kills)
-                    .await?;
-            }
-        }
-        Ok(explored)
+        explore_all(std::slice::from_ref(self), campaign).await
     }
 
-    fn dry_run(&self, case_id: &str) -> PlannedCase {
+    /// What happens at the points: what was asked for, else closes where the scenario races them.
+    pub fn fault(&self) -> ExploreFault {
+        let usual = match self.scenario.races.is_empty() {
+            true => ExploreFault::Kill,
+            false => ExploreFault::Close,
+        };
+        self.options.fault.unwrap_or(usual)
+    }
+
+    /// Makes the dry run and chooses; `None` if the user stopped it.
+    pub(super) async fn begin<R: RunCase>(&self, campaign: &Campaign<R>) -> Option<Begun> {
+        let judged = campaign.run_one(self.dry_run(DRY_RUN)).await?;
+        let reached = judged.evidence.as_ref().map(points_of).unwrap_or_default();
+        let mut runs = vec![reached.clone()];
+        let mut dry_runs = vec![judged.record];
+        if dry_runs[0].verdict == Verdict::Pass {
+            let more = self.more_dry_runs(campaign, &mut runs).await;
+            dry_runs.extend(more.records);
+            if more.interrupted {
+                return None;
+            }
+        }
+        let passed = dry_runs.iter().all(|run| run.verdict == Verdict::Pass);
+        let mut begun = Begun {
+            dry_runs,
+            classes: Vec::new(),
+            chosen: Vec::new(),
+            races: Vec::new(),
+            is_choice_empty: false,
+        };
+        if self.fault() == ExploreFault::Close {
+            if let Some(evidence) = &judged.evidence {
+                self.choose_races(evidence, &reached, &mut begun);
+            }
+        } else {
+            begun.classes = self.with_fault(classes_of_all(&runs, self.options.every_point));
+            for class in &mut begun.classes {
+                class.case_id.insert_str(0, &self.prefix);
+            }
+            let fitting = self.fitting(&begun.classes);
+            // An empty share, or a limit of none, is what was asked for; a choice that fits nothing is not.
+            begun.is_choice_empty = fitting.is_empty() && !reached.is_empty();
+            begun.chosen = self.choose(&fitting).into_iter().cloned().collect();
+        }
+        // A scenario that goes wrong by itself tells nothing about crashes.
+        if !passed {
+            begun.chosen.clear();
+            begun.races.clear();
+            begun.is_choice_empty = false;
+        }
+        Some(begun)
+    }
+
+    fn dry_run(&self, name: &str) -> PlannedCase {
+        let case_id = format!("{}{name}", self.prefix);
         PlannedCase {
-            case_id: case_id.to_owned(),
-            plan: self.plan(case_id, Vec::new()),
+            plan: self.plan(&case_id, Vec::new()),
+            case_id,
             points: Vec::new(),
             pin: None,
             pair: None,
+            race: None,
             attempts: 1,
             varies: false,
         }
     }
 
-    /// A second dry run, and if it does not pass the points of the first, more of them. What is returned holds
-    /// those that did not go well.
+    /// A second dry run, and if it does not pass the points of the first, more of them.
     async fn more_dry_runs<R: RunCase>(
         &self,
         campaign: &Campaign<R>,
@@ -210,41 +216,61 @@ impl Exploration {
     ) -> Ran {
         let mut ended = Ran::default();
         for numbers in [2..=2, 3..=MOST_DRY_RUNS] {
-            if runs.len() > 1 && runs.iter().all(|run| agree(run, &runs[0])) {
+            let is_settled = runs.len() > 1 && runs.iter().all(|run| agree(run, &runs[0]));
+            if is_settled || ended.interrupted {
                 break;
             }
             let cases = numbers.map(|number| self.dry_run(&format!("{DRY_RUN}-{number}")));
             let (ran, reached) = campaign.run_all_reading(cases.collect(), points_of).await;
             runs.extend(reached.into_values());
-            let went_wrong = |record: &CaseRecord| record.verdict != Verdict::Pass;
-            ended
-                .records
-                .extend(ran.records.into_iter().filter(went_wrong));
+            ended.records.extend(ran.records);
             ended.interrupted |= ran.interrupted;
         }
         ended
     }
 
-    /// Draws pairs, and runs a case for each.
-    async fn second_kills<R: RunCase>(
-        &self,
-        campaign: &Campaign<R>,
-        explored: &mut Explored,
-        first_kills: &[(PointClass, Vec<ReachedPoint>)],
-    ) -> Result<(), ExploreError> {
-        let pairs = drawn(pairs_of(first_kills, self.options.every_point), self.seed);
-        let budget = self.options.budget.unwrap_or(usize::MAX);
-        let record = record_pairs(&pairs, budget);
-        campaign.folder.save_pairs(&record)?;
-        explored.pairs = Some(record);
-        if explored.ran.interrupted {
-            return Ok(());
+    /// The scenario's closes at the chosen points.
+    fn choose_races(&self, evidence: &Evidence, reached: &[ReachedPoint], begun: &mut Begun) {
+        for race in &self.scenario.races {
+            let from = race.from.as_deref();
+            let begins = from.map_or(Some(0), |step| step_began(evidence, step));
+            let raced: Vec<ReachedPoint> = reached
+                .iter()
+                .filter(|point| point.point.node == race.at)
+                .filter(|point| begins.is_some_and(|begins| point.seq > begins))
+                .cloned()
+                .collect();
+            for class in classes_of(&raced, self.options.every_point) {
+                if begun
+                    .classes
+                    .iter()
+                    .all(|known| known.points != class.points)
+                {
+                    begun.classes.push(class);
+                }
+            }
+            begun.races.extend(race_classes(
+                &self.scenario,
+                race,
+                &raced,
+                self.options.every_point,
+            ));
         }
-        let cases = pairs.iter().take(budget).map(|pair| self.pair_case(pair));
-        let second = campaign.run_all(cases.collect()).await;
-        explored.ran.records.extend(second.records);
-        explored.ran.interrupted |= second.interrupted;
-        Ok(())
+        let fits = self.fits();
+        let all = std::mem::take(&mut begun.races);
+        let had_any = !all.is_empty();
+        let fitting = all.into_iter().filter(|race| race.points.iter().any(&fits));
+        let fitting: Vec<RaceClass> = fitting.collect();
+        begun.is_choice_empty = had_any && fitting.is_empty();
+        begun.races = fitting
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| self.is_in_share(*index))
+            .map(|(_, mut race)| {
+                race.case_id.insert_str(0, &self.prefix);
+                race
+            })
+            .collect();
     }
 
     /// Checks what can be checked before anything is started.
@@ -253,12 +279,18 @@ impl Exploration {
     /// The chosen node is not in the scenario, or the options do not go together.
     pub fn check(&self) -> Result<(), ExploreError> {
         let options = &self.options;
-        match (options.depth, options.fault, options.budget) {
-            (Depth::Two, ExploreFault::Disconnect, _) => {
-                return Err(ExploreError::NoSecondDisconnect);
+        let fault = self.fault();
+        match (options.depth, fault, options.budget) {
+            (Depth::Two, ExploreFault::Disconnect | ExploreFault::Close, _) => {
+                return Err(ExploreError::NoSecondKill);
             }
-            (Depth::One, _, Some(_)) => return Err(ExploreError::BudgetWithoutDepth),
+            (Depth::One, ExploreFault::Kill | ExploreFault::Disconnect, Some(_)) => {
+                return Err(ExploreError::BudgetWithoutDepth);
+            }
             _ => {}
+        }
+        if fault == ExploreFault::Close && self.scenario.races.is_empty() {
+            return Err(ExploreError::NoRace(self.scenario.name.clone()));
         }
         match &self.options.node {
             Some(node) if !self.scenario.nodes.contains_key(node) => {
@@ -274,7 +306,7 @@ impl Exploration {
 
     /// The classes with the points at which the fault can happen.
     fn with_fault(&self, mut classes: Vec<PointClass>) -> Vec<PointClass> {
-        if self.options.fault == ExploreFault::Disconnect {
+        if self.fault() == ExploreFault::Disconnect {
             let is_send =
                 |at: &NodePoint| family_of(&at.point.name).is_some_and(|family| family.is_send());
             for class in &mut classes {
@@ -288,24 +320,31 @@ impl Exploration {
         classes
     }
 
-    /// The classes that the choice of node and point fits.
-    fn fitting<'a>(&self, classes: &'a [PointClass]) -> Vec<&'a PointClass> {
+    /// Whether a point fits the choice of node and point.
+    fn fits(&self) -> impl Fn(&NodePoint) -> bool {
         let pattern = self.options.point.as_deref().map(WildMatch::new);
-        let fits = |at: &NodePoint| {
-            let by_node = self
-                .options
-                .node
-                .as_ref()
-                .is_none_or(|node| node == &at.node);
+        let node = self.options.node.clone();
+        move |at: &NodePoint| {
+            let by_node = node.as_ref().is_none_or(|node| *node == at.node);
             let by_name = pattern.as_ref().is_none_or(|pattern| {
                 pattern.matches(&at.point.name) || pattern.matches(&at.point.to_string())
             });
             by_node && by_name
-        };
+        }
+    }
+
+    /// The classes that the choice of node and point fits.
+    fn fitting<'a>(&self, classes: &'a [PointClass]) -> Vec<&'a PointClass> {
+        let fits = self.fits();
         classes
             .iter()
-            .filter(|class| class.points.iter().any(fits))
+            .filter(|class| class.points.iter().any(&fits))
             .collect()
+    }
+
+    fn is_in_share(&self, index: usize) -> bool {
+        let share = self.options.partition;
+        share.is_none_or(|share| share.takes(index))
     }
 
     /// Of those, the share and number that were asked for.
@@ -313,20 +352,18 @@ impl Exploration {
         fitting
             .iter()
             .enumerate()
-            .filter(|(index, _)| {
-                let share = self.options.partition;
-                share.is_none_or(|share| share.takes(*index))
-            })
+            .filter(|(index, _)| self.is_in_share(*index))
             .map(|(_, class)| *class)
             .take(self.options.limit.unwrap_or(usize::MAX))
             .collect()
     }
 
-    fn case(&self, class: &PointClass) -> PlannedCase {
+    /// The case of a class.
+    pub(super) fn case(&self, class: &PointClass) -> PlannedCase {
         let fault = Fault {
-            action: match self.options.fault {
-                ExploreFault::Kill => Action::Kill,
+            action: match self.fault() {
                 ExploreFault::Disconnect => Action::Disconnect,
+                ExploreFault::Kill | ExploreFault::Close => Action::Kill,
             },
             ..Fault::kill(class.representative().clone())
         };
@@ -336,12 +373,28 @@ impl Exploration {
             points: class.points.clone(),
             pin: None,
             pair: None,
+            race: None,
             attempts: ATTEMPTS,
             varies: class.varies,
         }
     }
 
-    fn pair_case(&self, pair: &PointPair) -> PlannedCase {
+    /// The case of closes at a class. `points` are those that no other case of the run counts.
+    pub(super) fn race_case(&self, race: &RaceClass, points: Vec<NodePoint>) -> PlannedCase {
+        PlannedCase {
+            case_id: race.case_id.clone(),
+            plan: self.plan(&race.case_id, vec![race.fault()]),
+            points,
+            pin: None,
+            pair: None,
+            race: Some(record_race(race)),
+            attempts: ATTEMPTS,
+            varies: false,
+        }
+    }
+
+    /// The case of two kills.
+    pub(super) fn pair_case(&self, pair: &PointPair) -> PlannedCase {
         let kills = vec![
             Fault::kill(pair.first.clone()),
             Fault {
@@ -356,6 +409,7 @@ impl Exploration {
             points: Vec::new(),
             pin: None,
             pair: Some(record_pair(pair)),
+            race: None,
             attempts: ATTEMPTS,
             varies: false,
         }
@@ -373,42 +427,23 @@ impl Exploration {
     }
 }
 
-fn record_pair(pair: &PointPair) -> PairRecord {
+/// A pair as it is written down.
+pub(super) fn record_pair(pair: &PointPair) -> PairRecord {
     PairRecord {
         first: pair.first.clone(),
         second: pair.second.clone(),
     }
 }
 
-fn record_pairs(pairs: &[PointPair], budget: usize) -> PairsRecord {
-    let record = |(place, pair): (usize, &PointPair)| PairClassRecord {
-        case_id: pair.case_id.clone(),
-        pair: record_pair(pair),
-        selected: place < budget,
+/// Closes as they are written down.
+pub(super) fn record_race(race: &RaceClass) -> RaceRecord {
+    let (closes, kill) = match &race.action {
+        Action::Close { closes, kill } => (closes.clone(), *kill),
+        _ => (Vec::new(), false),
     };
-    PairsRecord {
-        pairs: pairs.iter().enumerate().map(record).collect(),
-    }
-}
-
-fn record_points(classes: &[PointClass], chosen: &[&PointClass]) -> PointsRecord {
-    let of = |varies: bool| {
-        let classes = classes.iter().filter(|class| class.varies == varies);
-        let points = classes.flat_map(|class| class.points.iter().cloned());
-        let mut points: Vec<NodePoint> = points.collect();
-        points.sort_unstable();
-        points
-    };
-    PointsRecord {
-        points: of(false),
-        varying: of(true),
-        classes: classes
-            .iter()
-            .map(|class| PointClassRecord {
-                case_id: class.case_id.clone(),
-                points: class.points.clone(),
-                selected: chosen.iter().any(|other| other.case_id == class.case_id),
-            })
-            .collect(),
+    RaceRecord {
+        points: race.points.clone(),
+        closes,
+        kill,
     }
 }

@@ -59,6 +59,7 @@ pub fn recovery_points(evidence: &Evidence) -> Vec<ReachedPoint> {
                 },
                 input: *input,
                 stretch: stretches.of(node),
+                seq: entry.seq,
             });
         }
     }
@@ -113,6 +114,7 @@ mod tests {
             point: text.parse().unwrap(),
             input,
             stretch: 0,
+            seq: 0,
         }
     }
 

@@ -18,6 +18,8 @@ pub struct ReachedPoint {
     /// than that it is idle or a line of its log, or the rig mined. Points alike in this have nothing
     /// but points between them.
     pub stretch: u64,
+    /// The trace entry.
+    pub seq: u64,
 }
 
 /// Every point of every node's first life from the first step of `[act]` on, in order of arrival.
@@ -56,10 +58,20 @@ pub fn points_of(evidence: &Evidence) -> Vec<ReachedPoint> {
                 },
                 input: *input,
                 stretch: stretches.of(node),
+                seq: entry.seq,
             });
         }
     }
     points
+}
+
+/// The trace entry with which a step began; `None` if it never did.
+pub fn step_began(evidence: &Evidence, step: &str) -> Option<u64> {
+    let mut entries = evidence.trace.iter();
+    let begun = entries.find(|entry| {
+        matches!(&entry.source, Source::Rig { did: RigEntry::StepBegun { label } } if label == step)
+    });
+    begun.map(|entry| entry.seq)
 }
 
 /// Counts for each node what happened besides points.

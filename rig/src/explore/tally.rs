@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::evidence::Verdict;
-use crate::run_store::{CaseRecord, PairsRecord, PointsRecord, SummaryRecord};
+use crate::run_store::{CaseRecord, PairsRecord, PointsRecord, RacesRecord, SummaryRecord};
 
 /// How much there was to cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Totals {
     pub varying: u64,
     /// Pairs of kills, if they were looked for.
     pub pairs: Option<u64>,
+    /// Closes at points, if they were looked for.
+    pub closes: Option<u64>,
 }
 
 impl Totals {
@@ -21,6 +23,7 @@ impl Totals {
     pub fn of(
         points: Option<&PointsRecord>,
         pairs: Option<&PairsRecord>,
+        races: Option<&RacesRecord>,
         records: &[CaseRecord],
     ) -> Totals {
         let found = points;
@@ -33,6 +36,7 @@ impl Totals {
             points: points as u64,
             varying: varying as u64,
             pairs: pairs.map(|pairs| pairs.pairs.len() as u64),
+            closes: races.map(|races| races.races.len() as u64),
         }
     }
 }
@@ -54,6 +58,8 @@ pub struct Tally {
     pub varying_covered: u64,
     /// Pairs of kills that judged cases stand for.
     pub pairs_covered: u64,
+    /// Closes at points that judged cases stand for.
+    pub closes_covered: u64,
 }
 
 impl Tally {
@@ -81,6 +87,7 @@ impl Tally {
                 false => self.points_covered += points,
             }
             self.pairs_covered += u64::from(record.pair.is_some());
+            self.closes_covered += u64::from(record.race.is_some());
         }
     }
 
@@ -110,6 +117,9 @@ impl Tally {
             varying_covered: (of.varying > 0).then_some(self.varying_covered),
             pairs_total: of.pairs,
             pairs_covered: of.pairs.map(|_| self.pairs_covered),
+            closes_total: of.closes,
+            closes_covered: of.closes.map(|_| self.closes_covered),
+            compared: None,
             wall_s: (seconds * 1000.0).round() / 1000.0,
             cases_per_min: (per_minute * 10.0).round() / 10.0,
         }

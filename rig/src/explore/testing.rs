@@ -48,6 +48,7 @@ pub(crate) fn forward_scenario() -> Scenario {
         }],
         expect: Expectation::default(),
         cases: Vec::new(),
+        races: Vec::new(),
     }
 }
 
@@ -72,6 +73,7 @@ pub(crate) fn case_record(case_id: &str, verdict: Verdict) -> CaseRecord {
         points: Vec::new(),
         pair: None,
         varies: false,
+        race: None,
         verdict,
         pinned: None,
         findings: Vec::new(),

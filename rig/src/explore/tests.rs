@@ -12,6 +12,7 @@ fn exploration(options: ExploreOptions) -> Exploration {
         scenario: forward_scenario(),
         seed: 1,
         options,
+        prefix: String::new(),
     }
 }
 
@@ -80,7 +81,7 @@ async fn a_scenario_that_fails_by_itself_is_not_explored() {
         ..ScriptedWorld::of_forward()
     };
     let (_logs, explored) = explore(world, ExploreOptions::default()).await;
-    assert_eq!(explored.dry_run.unwrap().verdict, Verdict::Fail);
+    assert_eq!(explored.dry_runs[0].verdict, Verdict::Fail);
     assert!(explored.ran.records.is_empty());
 }
 
@@ -136,10 +137,10 @@ async fn an_interruption_ends_running_cases_and_starts_no_more() {
     };
     let explored = exploration(options).run(&campaign).await.unwrap();
     assert!(explored.ran.interrupted);
-    // One dry run, the case before the one that hangs, and that one.
-    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 3);
+    // Two dry runs, the case before the one that hangs, and that one.
+    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 4);
     assert_eq!(explored.ran.records.len(), 1);
-    assert_eq!(campaign.folder.verdicts().unwrap().len(), 2);
+    assert_eq!(campaign.folder.verdicts().unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -291,7 +292,7 @@ async fn a_first_kill_that_missed_its_point_is_followed_by_no_second_one() {
 }
 
 #[tokio::test]
-async fn a_case_that_misses_its_point_is_run_three_times_in_all() {
+async fn a_case_that_misses_its_point_is_run_five_times_in_all() {
     let logs = tempfile::tempdir().unwrap();
     let (_interrupter, interrupt) = Interrupter::new();
     let world = ScriptedWorld {
@@ -303,16 +304,16 @@ async fn a_case_that_misses_its_point_is_run_three_times_in_all() {
         .run(&campaign)
         .await
         .unwrap();
-    // A dry run, two cases that reach their points, and one that does not.
-    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 1 + 2 + 3);
+    // Two dry runs, two cases that reach their points, and one that does not.
+    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 2 + 2 + 5);
     assert_eq!(explored.ran.records.len(), 3);
-    assert_eq!(campaign.folder.verdicts().unwrap().len(), 4);
+    assert_eq!(campaign.folder.verdicts().unwrap().len(), 5);
 }
 
 #[tokio::test]
 async fn connections_are_lost_at_the_points_of_messages_only() {
     let options = ExploreOptions {
-        fault: ExploreFault::Disconnect,
+        fault: Some(ExploreFault::Disconnect),
         ..ExploreOptions::default()
     };
     let (logs, explored) = explore(ScriptedWorld::of_forward(), options).await;
@@ -334,7 +335,7 @@ async fn connections_are_lost_at_the_points_of_messages_only() {
 #[test]
 fn options_that_do_not_go_together_are_refused_before_anything_is_started() {
     let lost = ExploreOptions {
-        fault: ExploreFault::Disconnect,
+        fault: Some(ExploreFault::Disconnect),
         ..ExploreOptions::default()
     };
     let bounded = ExploreOptions {

@@ -15,6 +15,7 @@ use super::chain_view::commitment::Closure;
 use super::htlcs::{self, Htlc};
 use super::outcome::{self, Outcome};
 use crate::evidence::{Evidence, NodeReport, OpenedChannel, RigEntry, Source};
+use crate::scenario::ExpectedPayment;
 
 /// A funding transaction of a node's wallet has a change output besides; this is more than plenty.
 const FUNDING_OUTPUTS_MAX: u16 = 16;
@@ -246,10 +247,29 @@ impl<'a> CaseView<'a> {
             })
     }
 
-    /// Whether the scenario has the channel closed at the end.
+    /// Whether the scenario has the channel closed at the end, or a fault closed it.
     pub(super) fn is_meant_to_close(&self, label: &str) -> bool {
         let closed = &self.evidence.plan.scenario.expect.closed;
         closed.iter().any(|expected| expected == label)
+            || self.closed_by_faults().any(|closed| closed == label)
+    }
+
+    /// The channels that faults had a node close.
+    fn closed_by_faults(&self) -> impl Iterator<Item = &'a str> {
+        self.rig_entries().filter_map(|(_, entry)| match entry {
+            RigEntry::ForceClosed { channel, .. } => Some(channel.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What must come of a payment, if that was said. Where a fault closes a channel it is for the
+    /// moment to decide which of the two it is, and only that every edge ends alike is sure.
+    pub(super) fn expected_payment(&self, id: &str) -> Option<ExpectedPayment> {
+        let expected = self.evidence.plan.scenario.expect.payments.get(id).copied();
+        match self.closed_by_faults().next() {
+            Some(_) => expected.map(|_| ExpectedPayment::Either),
+            None => expected,
+        }
     }
 }
 

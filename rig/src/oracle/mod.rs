@@ -15,6 +15,7 @@ mod case;
 pub mod chain_view;
 mod close;
 mod conservation;
+mod htlc_outputs;
 pub mod htlcs;
 mod ledger;
 mod node_accounts;
@@ -79,6 +80,7 @@ pub fn oracles() -> Vec<Box<dyn Oracle>> {
         Box::new(process::Process),
         Box::new(close::Close),
         Box::new(ledger::Ledger),
+        Box::new(htlc_outputs::HtlcOutputs),
         Box::new(conservation::Conservation),
         Box::new(at_rest::AtRest),
         Box::new(alive::Alive),

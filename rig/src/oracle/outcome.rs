@@ -90,6 +90,15 @@ pub fn of_channel(
         .collect()
 }
 
+/// The outputs of the commitment that are these HTLCs', in their order.
+pub fn outputs_of<'c>(htlcs: &[&Htlc], commitment: &'c Commitment) -> Vec<Option<&'c Output>> {
+    let mut outputs: Vec<&Output> = commitment.outputs.iter().collect();
+    htlcs
+        .iter()
+        .map(|htlc| take_output(htlc, &mut outputs))
+        .collect()
+}
+
 fn by_wire(htlc: &Htlc, rest: [Option<&RestView>; 2], channel_id: &str) -> Outcome {
     let listed = rest.iter().flatten().any(|view| {
         view.channels

@@ -7,7 +7,7 @@ use faults::catalogue::family_of;
 
 use super::RunReport;
 use crate::evidence::Verdict;
-use crate::run_store::CaseRecord;
+use crate::run_store::{CaseRecord, RaceRecord};
 
 /// One row: a family of points on one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,8 @@ pub fn family_rows(report: &RunReport) -> Vec<FamilyRow> {
         }
     }
     for record in &report.records {
-        if let Some(at) = record.points.first() {
+        let raced = record.race.as_ref().map(|race| &race.points);
+        if let Some(at) = raced.unwrap_or(&record.points).first() {
             row_of(at, &|row| count(row, record));
         }
         if record.covers() {
@@ -79,6 +80,37 @@ pub fn pair_rows(report: &RunReport) -> Vec<FamilyRow> {
         row.covered += u64::from(record.covers());
     }
     rows.0.into_values().collect()
+}
+
+/// The same of closes at points: a row is what closes, by whom, with or without a kill.
+pub fn race_rows(report: &RunReport) -> Vec<FamilyRow> {
+    let mut rows: BTreeMap<(String, String), FamilyRow> = BTreeMap::new();
+    let mut row_of = |race: &RaceRecord, change: &dyn Fn(&mut FamilyRow)| {
+        let Some(at) = race.points.first() else {
+            return;
+        };
+        let (family, node) = (race.describe(), at.node.clone());
+        let row = rows
+            .entry((family.clone(), node.clone()))
+            .or_insert_with(|| FamilyRow {
+                family,
+                node,
+                ..FamilyRow::default()
+            });
+        change(row);
+    };
+    for known in report.races.iter().flat_map(|races| &races.races) {
+        row_of(&known.race, &|row| row.points += 1);
+    }
+    for record in &report.records {
+        if let Some(race) = &record.race {
+            row_of(race, &|row| {
+                count(row, record);
+                row.covered += u64::from(record.covers());
+            });
+        }
+    }
+    rows.into_values().collect()
 }
 
 /// Rows by family and node.

@@ -5,7 +5,8 @@ use maud::{DOCTYPE, Markup, html};
 use super::phase_times::{milliseconds, phase_name};
 use super::text::more_covered;
 use super::{
-    FamilyRow, RunReport, WORST_SHOWN, family_rows, median_us_by_phase, pair_rows, worst_failures,
+    FamilyRow, RunReport, WORST_SHOWN, family_rows, median_us_by_phase, pair_rows, race_rows,
+    worst_failures,
 };
 use crate::evidence::Verdict;
 
@@ -41,6 +42,10 @@ pub fn render_html(report: &RunReport, timeline: &dyn Fn(&str) -> Vec<String>) -
                 (parts(report))
                 h2 { "Points" }
                 (family_table("family", "points", family_rows(report)))
+                @if report.races.is_some() {
+                    h2 { "Closes" }
+                    (family_table("closes", "found", race_rows(report)))
+                }
                 @if report.pairs.is_some() {
                     h2 { "Second kills" }
                     (family_table("second kill", "pairs", pair_rows(report)))

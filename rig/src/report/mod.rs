@@ -19,11 +19,11 @@ use std::time::Duration;
 use crate::evidence::Verdict;
 use crate::explore::{Tally, Totals};
 use crate::run_store::{
-    CaseRecord, PairsRecord, PointsRecord, RunFolder, RunRecord, StoreError, SummaryRecord,
-    load_evidence,
+    CaseRecord, PairsRecord, PointsRecord, RacesRecord, RunFolder, RunRecord, StoreError,
+    SummaryRecord, load_evidence,
 };
 
-pub use family_table::{FamilyRow, family_rows, pair_rows};
+pub use family_table::{FamilyRow, family_rows, pair_rows, race_rows};
 pub use html::render_html;
 pub use junit::{ReportError, render_junit};
 pub use phase_times::median_us_by_phase;
@@ -43,6 +43,8 @@ pub struct RunReport {
     pub points: Option<PointsRecord>,
     /// `pairs.json`, for an exploration with second kills.
     pub pairs: Option<PairsRecord>,
+    /// `races.json`, for an exploration that closes channels.
+    pub races: Option<RacesRecord>,
     /// The cases that ended.
     pub records: Vec<CaseRecord>,
     /// Totals.
@@ -64,6 +66,7 @@ impl RunReport {
         let run = folder.run()?;
         let points = folder.points()?;
         let pairs = folder.pairs()?;
+        let races = folder.races()?;
         let records = folder.verdicts()?;
         let saved = folder.summary()?;
         let incomplete = saved.is_none();
@@ -71,7 +74,7 @@ impl RunReport {
             let wall_us = records.iter().map(|record| record.ended_us).max();
             Tally::of(&records).summary(
                 Some(run.run_id.clone()),
-                Totals::of(points.as_ref(), pairs.as_ref(), &records),
+                Totals::of(points.as_ref(), pairs.as_ref(), races.as_ref(), &records),
                 Duration::from_micros(wall_us.unwrap_or(0)),
             )
         });
@@ -79,6 +82,7 @@ impl RunReport {
             run,
             points,
             pairs,
+            races,
             records,
             summary,
             incomplete,

@@ -6,7 +6,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::phase_times::{milliseconds, phase_name};
-use super::{RunReport, WORST_SHOWN, family_rows, median_us_by_phase, pair_rows, worst_failures};
+use super::{
+    RunReport, WORST_SHOWN, family_rows, median_us_by_phase, pair_rows, race_rows, worst_failures,
+};
 use crate::run_store::SummaryRecord;
 
 /// Most lines of evidence printed for one group.
@@ -24,6 +26,10 @@ pub fn render_text(report: &RunReport) -> String {
     let pairs = pair_rows(report);
     if !pairs.is_empty() {
         let _ = writeln!(text, "{}\n", family_table("second kill", "pairs", &pairs));
+    }
+    let races = race_rows(report);
+    if !races.is_empty() {
+        let _ = writeln!(text, "{}\n", family_table("closes", "found", &races));
     }
     let times = median_us_by_phase(&report.records);
     if !times.is_empty() {
@@ -61,17 +67,16 @@ pub fn render_text(report: &RunReport) -> String {
     text
 }
 
-/// `, and 5 of 8 that vary` and `, 7 of 90 pairs covered`, if there are any.
+/// `, 5 of 8 that vary covered, 7 of 90 pairs covered, 20 of 800 closes covered`, as far as there are any.
 pub(super) fn more_covered(totals: &SummaryRecord) -> String {
-    let varying = match (totals.varying_covered, totals.varying_total) {
-        (Some(covered), Some(total)) => format!(", and {covered} of {total} that vary"),
+    let covered = |covered: Option<u64>, total: Option<u64>, what: &str| match (covered, total) {
+        (Some(covered), Some(total)) => format!(", {covered} of {total} {what} covered"),
         _ => String::new(),
     };
-    let pairs = match (totals.pairs_covered, totals.pairs_total) {
-        (Some(covered), Some(total)) => format!(", {covered} of {total} pairs covered"),
-        _ => String::new(),
-    };
-    varying + &pairs
+    let varying = covered(totals.varying_covered, totals.varying_total, "that vary");
+    let pairs = covered(totals.pairs_covered, totals.pairs_total, "pairs");
+    let closes = covered(totals.closes_covered, totals.closes_total, "closes");
+    varying + &pairs + &closes
 }
 
 fn family_table(family: &str, points: &str, rows: &[super::FamilyRow]) -> Table {
@@ -169,6 +174,10 @@ fn what_next(report: &RunReport) -> String {
     }
     if totals.pairs_covered < totals.pairs_total {
         return "Next: take `--budget` away, or give another `--seed`, to cover more pairs."
+            .to_owned();
+    }
+    if totals.closes_covered < totals.closes_total {
+        return "Next: take `--budget` away, or give another `--seed`, to cover more closes."
             .to_owned();
     }
     if totals.points_covered < totals.points_total {

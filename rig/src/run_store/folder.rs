@@ -14,7 +14,7 @@ use super::evidence_file::{
 };
 use super::plan_file::write_plan;
 use super::record::{
-    CaseRecord, PairsRecord, PointsRecord, RunRecord, SummaryRecord, VerdictRecord,
+    CaseRecord, PairsRecord, PointsRecord, RacesRecord, RunRecord, SummaryRecord, VerdictRecord,
 };
 use crate::evidence::Evidence;
 use crate::scenario::Plan;
@@ -23,6 +23,7 @@ pub(super) const RUN: &str = "run.json";
 const VERDICTS: &str = "verdicts.jsonl";
 const POINTS: &str = "points.json";
 const PAIRS: &str = "pairs.json";
+const RACES: &str = "races.json";
 const SUMMARY: &str = "summary.json";
 const VERDICT: &str = "verdict.json";
 pub(super) const CASES: &str = "cases";
@@ -149,6 +150,22 @@ impl RunFolder {
     /// It is there and cannot be read.
     pub fn pairs(&self) -> Result<Option<PairsRecord>, StoreError> {
         self.read_if_there(PAIRS)
+    }
+
+    /// Writes `races.json`.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn save_races(&self, races: &RacesRecord) -> Result<(), StoreError> {
+        write_json(&self.path.join(RACES), races)
+    }
+
+    /// Reads `races.json`, which only an `explore` that closes channels makes.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn races(&self) -> Result<Option<RacesRecord>, StoreError> {
+        self.read_if_there(RACES)
     }
 
     /// Writes `summary.json`.

@@ -17,5 +17,6 @@ pub use locate::{Located, PlanPlace, locate};
 pub use plan_file::{PLAN_VERSION, read_plan, write_plan};
 pub use record::{
     CaseRecord, FindingRecord, PairClassRecord, PairRecord, PairsRecord, PinRecord,
-    PointClassRecord, PointsRecord, RUN_VERSION, RunRecord, SummaryRecord, VerdictRecord,
+    PointClassRecord, PointsRecord, RUN_VERSION, RaceClassRecord, RaceRecord, RacesRecord,
+    RunRecord, SummaryRecord, VerdictRecord,
 };

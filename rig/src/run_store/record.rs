@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use faults::NodePoint;
+use faults::{Closing, NodePoint};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Phase, Verdict};
+use crate::explore::ComparedRecord;
 use crate::oracle::{Finding, Judgement};
 
 /// The format of all records but plans.
@@ -93,6 +94,50 @@ pub struct PairClassRecord {
     pub selected: bool,
 }
 
+/// Closes at a class of points.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaceRecord {
+    /// The points; the case closes at the first.
+    pub points: Vec<NodePoint>,
+    /// Which channels close, by whom.
+    pub closes: Vec<Closing>,
+    /// Whether the node at the point is killed as well.
+    pub kill: bool,
+}
+
+impl RaceRecord {
+    /// What closes, for people: `A-B by A, B-C by C, with a kill`.
+    pub fn describe(&self) -> String {
+        let closes = self.closes.iter();
+        let mut parts: Vec<String> = closes
+            .map(|closing| format!("{} by {}", closing.channel, closing.by))
+            .collect();
+        if self.kill {
+            parts.push("with a kill".to_owned());
+        }
+        parts.join(", ")
+    }
+}
+
+/// `races.json`: the closes that an exploration found to try.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RacesRecord {
+    /// All of them, in the order of drawing.
+    pub races: Vec<RaceClassRecord>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaceClassRecord {
+    /// The case that stands for it.
+    pub case_id: String,
+    /// What closes where.
+    #[serde(flatten)]
+    pub race: RaceRecord,
+    /// Whether this run was asked to run it.
+    pub selected: bool,
+}
+
 /// A finding, with the oracle that made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingRecord {
@@ -119,7 +164,8 @@ pub struct PinRecord {
 pub struct CaseRecord {
     /// Name of the case's folder.
     pub case_id: String,
-    /// The points of the class it stands for, the one it faults first; none for a pair.
+    /// The points of the class it stands for, the one it faults first; none for a pair, and of closes
+    /// only those that no other case of the run counts.
     pub points: Vec<NodePoint>,
     /// The pair of kills it stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +173,9 @@ pub struct CaseRecord {
     /// Whether only some dry runs passed its points.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub varies: bool,
+    /// The closes it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub race: Option<RaceRecord>,
     /// What the oracles said, or `rig_fault`.
     pub verdict: Verdict,
     /// For a pinned case.
@@ -230,6 +279,15 @@ pub struct SummaryRecord {
     /// Of them, how many a judged case stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairs_covered: Option<u64>,
+    /// Closes at points that were found, where those were tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes_total: Option<u64>,
+    /// Of them, how many a judged case stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes_covered: Option<u64>,
+    /// What differs from the control, of a comparison; all else is the subject's then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<ComparedRecord>,
     /// Seconds of wall time.
     pub wall_s: f64,
     /// Cases a minute.

@@ -94,6 +94,20 @@ pub fn find(root: &Path, name: &str) -> Result<Entry, LibraryError> {
     }
 }
 
+/// The scenario of this name, or all in the folder of this name below `root/scenarios`.
+///
+/// # Errors
+/// A name that neither a file nor a folder has.
+pub fn find_all(root: &Path, name: &str) -> Result<Vec<Entry>, LibraryError> {
+    let folder = format!("{}/", name.trim_end_matches('/'));
+    let inside = |entry: &Entry| entry.name.starts_with(&folder);
+    let family: Vec<Entry> = library(root)?.into_iter().filter(inside).collect();
+    match family.is_empty() {
+        true => Ok(vec![find(root, name)?]),
+        false => Ok(family),
+    }
+}
+
 /// The name of the scenario in this file.
 pub(super) fn scenario_name(path: &Path, root: &Path) -> String {
     let inside = path.strip_prefix(root.join(FOLDER)).ok();

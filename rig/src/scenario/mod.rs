@@ -13,10 +13,10 @@ mod tests;
 
 pub use check::DEFAULT_KIND;
 pub use error::{Place, ScenarioError, ScenarioErrors};
-pub use library::{Entry, LibraryError, find, library};
+pub use library::{Entry, LibraryError, find, find_all, library};
 pub use model::{
     Case, ChainKind, Channel, Expectation, ExpectedPayment, Node, NodeKind, Payment, PaymentKind,
-    PaymentMoment, Persist, Plan, Scenario, Step, StepKind, Verdict,
+    PaymentMoment, Persist, Plan, Race, Scenario, Step, StepKind, Verdict,
 };
 pub use overrides::{Override, OverrideError, Setting};
 pub use parse::{load, parse};

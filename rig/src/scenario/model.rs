@@ -24,6 +24,20 @@ pub struct Scenario {
     pub expect: Expectation,
     /// Pinned cases, each with the verdict it must get; empty for scenarios to explore.
     pub cases: Vec<Case>,
+    /// Closes to try at every point of a node, by `explore`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub races: Vec<Race>,
+}
+
+/// Channels to close at every point of a node, by it and by its peers, with and without a SIGKILL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Race {
+    /// The node at whose points they are closed.
+    pub at: String,
+    /// Label of the step that the points begin with; those of all steps if absent.
+    pub from: Option<String>,
+    /// Groups of channels that close together, by label.
+    pub close: Vec<Vec<String>>,
 }
 
 /// A node of a scenario.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use faults::{Action, Condition};
+use faults::{Action, Closing, Condition};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -21,6 +21,7 @@ pub(super) struct RawScenario {
     pub(super) act: Vec<RawStep>,
     pub(super) expect: RawExpect,
     pub(super) cases: Vec<RawCase>,
+    pub(super) races: Vec<RawRace>,
 }
 
 pub(super) struct RawNode {
@@ -114,6 +115,12 @@ pub(super) struct RawCase {
     pub(super) finding: Option<Word>,
 }
 
+pub(super) struct RawRace {
+    pub(super) at: Word,
+    pub(super) from: Option<Word>,
+    pub(super) close: Spanned<Vec<Spanned<Vec<Word>>>>,
+}
+
 pub(super) struct RawFault {
     pub(super) at: Word,
     pub(super) action: Spanned<Action>,
@@ -161,6 +168,11 @@ pub(super) fn read(
         .into_iter()
         .filter_map(|keys| read_case(keys, complaints))
         .collect();
+    let races = keys
+        .tables("race", "a race", complaints)
+        .into_iter()
+        .filter_map(|keys| read_race(keys, complaints))
+        .collect();
     keys.finish(complaints);
     if complaints.entry_lost() {
         return None;
@@ -172,6 +184,7 @@ pub(super) fn read(
         act,
         expect,
         cases,
+        races,
     })
 }
 
@@ -375,14 +388,30 @@ fn read_case(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawC
     })
 }
 
-const ACTIONS: [&str; 5] = ["kill", "hold", "delay", "fail", "disconnect"];
+fn read_race(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawRace> {
+    let at = keys.required("at", "the node at whose points channels close", complaints);
+    let from = keys.optional("from", complaints);
+    let close = keys.required(
+        "close",
+        "groups of channels, as [[\"A-B\"], [\"A-B\", \"B-C\"]]",
+        complaints,
+    );
+    keys.finish(complaints);
+    Some(RawRace {
+        at: at?,
+        from,
+        close: close?,
+    })
+}
+
+const ACTIONS: [&str; 6] = ["kill", "hold", "delay", "fail", "disconnect", "close"];
 
 fn read_fault(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawFault> {
     let at = keys.required("at", "where, as \"NODE:point[role]@hit\"", complaints);
     let life = keys.optional("life", complaints);
     let word: Word = keys.required(
         "action",
-        "`kill`, `hold`, `delay`, `fail` or `disconnect`",
+        "`kill`, `hold`, `delay`, `fail`, `disconnect` or `close`",
         complaints,
     )?;
     let span = word.span();
@@ -401,6 +430,18 @@ fn read_fault(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<Raw
             }),
         "fail" => Some(Action::Fail),
         "disconnect" => Some(Action::Disconnect),
+        "close" => {
+            let closes: Option<Spanned<Vec<Closing>>> = keys.required(
+                "closes",
+                "which channels, as [{ channel = \"A-B\", by = \"A\" }]",
+                complaints,
+            );
+            let kill = plain(keys.optional("kill", complaints)).unwrap_or(false);
+            closes.map(|closes| Action::Close {
+                closes: closes.into_inner(),
+                kill,
+            })
+        }
         other => {
             let known = advice(other, ACTIONS);
             complaints.lost_entry_at(span, format!("no fault does `{other}`{known}"));

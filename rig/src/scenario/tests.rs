@@ -205,7 +205,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "funds_sat = 2_000_000",
         "funds_sat = \"much\"",
-        "5:37",
+        "5:35",
         "`funds_sat`: invalid type: string",
     ),
     (
@@ -325,7 +325,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     (
         "funds_sat = 2_000_000",
         "funds_sat = 1_699_999",
-        "5:37",
+        "5:35",
         "set `funds_sat` to 1700000 or more",
     ),
     (

@@ -105,7 +105,8 @@ impl Stage {
         self.recorder().wait(bound, &what, Heed::Deaths, down).await
     }
 
-    fn channel_to_close(
+    /// A channel's id and its other side's, for a command.
+    pub(super) fn channel_to_close(
         &self,
         label: &str,
         by: &str,
@@ -222,6 +223,12 @@ impl Stage {
     }
 
     fn give_up(&self, payment: &MadePayment, moment: PaymentMoment, how: &str) -> Result<(), Stop> {
+        // A close at any moment may decide it the other way.
+        let decided =
+            |live: &Live| live.closed_by_fault && has_come(live, payment, PaymentMoment::Decided);
+        if self.recorder().look(decided) {
+            return Err(Stop::GaveUp);
+        }
         let standing = self.recorder().look(Live::describe);
         let missing = format!(
             "payment {} from {} to {} to be {} {how}; the nodes stood so:\n{standing}",

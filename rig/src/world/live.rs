@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write;
 
-use faults::{Condition, GateReport, NodePoint, PointId};
+use faults::{Closing, Condition, GateReport, NodePoint, PointId};
 use node_bin::api::{Counters, Report, UserEvent};
 
 use crate::evidence::NodeReport;
@@ -111,6 +111,10 @@ pub(super) struct Live {
     pub(super) reached: HashSet<NodePoint>,
     /// Connections that faults have cut and the rig has not made again.
     pub(super) cuts: Vec<Cut>,
+    /// What killed nodes are to close when they are back.
+    pub(super) to_close: Vec<Closing>,
+    /// A fault has closed a channel, so that payments may end otherwise than planned.
+    pub(super) closed_by_fault: bool,
 }
 
 /// A connection that a fault has cut.

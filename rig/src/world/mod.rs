@@ -13,6 +13,7 @@
 mod act;
 mod bounds;
 mod chain_access;
+mod closer;
 mod collect;
 mod control;
 mod cutter;

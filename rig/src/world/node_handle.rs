@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::bounds::Bounds;
+use super::closer::{Closer, KnownChannels};
 use super::control::{Control, Controls};
 use super::cutter::Cutter;
 use super::recorder::Recorder;
@@ -75,6 +76,7 @@ pub(super) struct Surroundings {
     pub(super) electrs_url: String,
     pub(super) faults: Vec<Fault>,
     pub(super) controls: Arc<Controls>,
+    pub(super) channels: Arc<KnownChannels>,
 }
 
 /// A process of the node, from its start to its end.
@@ -216,6 +218,14 @@ impl NodeHandle {
             cutter: Cutter {
                 node: self.name.clone(),
                 node_id: self.node_id,
+                recorder: Arc::clone(&around.recorder),
+                controls: Arc::clone(&around.controls),
+                bounds: around.bounds,
+            },
+            closer: Closer {
+                node: self.name.clone(),
+                peers: around.peers.clone(),
+                channels: Arc::clone(&around.channels),
                 recorder: Arc::clone(&around.recorder),
                 controls: Arc::clone(&around.controls),
                 bounds: around.bounds,

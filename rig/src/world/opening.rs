@@ -83,6 +83,7 @@ impl Stage {
                 None => self.channels.push(opened),
             }
         }
+        self.around.channels.set(&self.channels);
     }
 
     /// A channel that this payment needs and that is not open, if there is one.

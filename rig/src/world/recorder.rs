@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use faults::{Condition, PointId};
+use faults::{Closing, Condition, PointId};
 use tokio::sync::watch;
 
 use super::live::{Cut, Live};
@@ -104,8 +104,12 @@ impl Recorder {
     /// Notes something the rig did.
     pub(super) fn rig(&self, did: RigEntry) {
         let mut inner = self.inner();
-        if let RigEntry::StepEnded { label } = &did {
-            inner.live.steps_ended.insert(label.clone());
+        match &did {
+            RigEntry::StepEnded { label } => {
+                inner.live.steps_ended.insert(label.clone());
+            }
+            RigEntry::ForceClosed { .. } => inner.live.closed_by_fault = true,
+            _ => {}
         }
         self.add(&mut inner, Source::Rig { did });
         drop(inner);
@@ -230,6 +234,20 @@ impl Recorder {
     /// The connections that were cut; they are about to be made again.
     pub(super) fn take_cuts(&self) -> Vec<Cut> {
         std::mem::take(&mut self.inner().live.cuts)
+    }
+
+    /// Notes what a node that is about to be killed is to close as the first thing of its next life.
+    pub(super) fn close_when_back(&self, closes: Vec<Closing>) {
+        self.inner().live.to_close.extend(closes);
+    }
+
+    /// What this node is to close now that it is back.
+    pub(super) fn take_closes(&self, node: &str) -> Vec<Closing> {
+        let mut inner = self.inner();
+        let all = std::mem::take(&mut inner.live.to_close);
+        let (its, others) = all.into_iter().partition(|closing| closing.by == node);
+        inner.live.to_close = others;
+        its
     }
 
     /// Notes that the rig is at fault; the first such counts. Everybody who waits is told.

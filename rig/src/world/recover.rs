@@ -38,6 +38,7 @@ impl Stage {
         self.deaths_noticed().await?;
         self.start_missing().await?;
         for name in self.awake() {
+            self.close_as_first_thing(&name).await?;
             if !self.node(&name)?.synced {
                 match self.sync(&name).await {
                     Err(Stop::NodeHeld) => continue,
@@ -65,6 +66,23 @@ impl Stage {
             let _ = self
                 .call(&cut.node, Command::Disconnect { node_id })
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// What a fault wants of a node as soon as it is back, before it hears of anything.
+    async fn close_as_first_thing(&self, name: &str) -> Result<(), Stop> {
+        for closing in self.recorder().take_closes(name) {
+            let (node, channel) = (closing.by.clone(), closing.channel.clone());
+            self.recorder().rig(RigEntry::ForceClosed { node, channel });
+            let (channel_id, node_id) = self.channel_to_close(&closing.channel, name)?;
+            let command = Command::ForceClose {
+                channel_id,
+                node_id,
+            };
+            let purpose = format!("close {} by fault", closing.channel);
+            // A refusal is noted.
+            let _ = self.once(&purpose, name, command).await?;
         }
         Ok(())
     }

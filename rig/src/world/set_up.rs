@@ -57,6 +57,7 @@ impl Stage {
         self.quiet().await?;
         self.start = self.rest_all().await?;
         self.channels = self.opened(&channels)?;
+        self.around.channels.set(&self.channels);
         self.gossip_has_spread(&channels).await?;
         self.quiet().await?;
         self.arm_all().await

@@ -94,6 +94,7 @@ impl Stage {
             electrs_url: chain.electrs_url(),
             faults: plan.faults.clone(),
             controls: Arc::default(),
+            channels: Arc::default(),
         };
         Ok(Stage {
             plan: plan.clone(),

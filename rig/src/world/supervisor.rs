@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use faults::{Action, Condition, Fault, GateOrder, GateReport, PointId};
+use faults::{Action, Closing, Condition, Fault, GateOrder, GateReport, PointId};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use node_bin::api::Command;
@@ -16,6 +16,7 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::closer::Closer;
 use super::control::Control;
 use super::cutter::Cutter;
 use super::live::Live;
@@ -57,6 +58,8 @@ pub(super) struct Supervisor {
     pub(super) exit_bound: Duration,
     /// Has connections of the node dropped by the other side.
     pub(super) cutter: Cutter,
+    /// Has channels of the node closed.
+    pub(super) closer: Closer,
 }
 
 /// How the watch over a process goes on.
@@ -199,6 +202,9 @@ impl Supervisor {
                 _ = child.wait() => return Next::Watch,
                 Some(order) = self.orders.recv() => return obey(order, child, Some(point)),
             },
+            Some(Action::Close { closes, kill }) => {
+                return self.close(point, &closes, kill, writer, child).await;
+            }
             Some(Action::Fail) | None => {
                 return Next::Fault(RigFault::UnplannedFreeze {
                     node: self.node.clone(),
@@ -207,11 +213,41 @@ impl Supervisor {
                 });
             }
         }
-        self.thaw(writer, child).await
+        self.thaw(GateOrder::Continue, writer, child).await
+    }
+
+    /// The process stands, and channels of it close.
+    async fn close(
+        &mut self,
+        point: PointId,
+        closes: &[Closing],
+        is_killed: bool,
+        writer: &mut OwnedWriteHalf,
+        child: &mut Child,
+    ) -> Next {
+        let requests = tokio::select! {
+            closed = self.closer.close(closes) => match closed {
+                Ok(requests) => requests,
+                Err(fault) => return Next::Fault(fault),
+            },
+            _ = child.wait() => return Next::Watch,
+            Some(order) = self.orders.recv() => return obey(order, child, Some(point)),
+        };
+        if is_killed {
+            let own = closes.iter().filter(|closing| closing.by == self.node);
+            self.recorder.close_when_back(own.cloned().collect());
+            return kill(child, Some(point));
+        }
+        self.closer.note_own(closes);
+        let order = match requests.is_empty() {
+            true => GateOrder::Continue,
+            false => GateOrder::Then(requests),
+        };
+        self.thaw(order, writer, child).await
     }
 
     /// Lets a frozen process go on.
-    async fn thaw(&self, writer: &mut OwnedWriteHalf, child: &Child) -> Next {
+    async fn thaw(&self, order: GateOrder, writer: &mut OwnedWriteHalf, child: &Child) -> Next {
         let Some(pid) = child.id() else {
             return Next::Watch;
         };
@@ -220,7 +256,7 @@ impl Supervisor {
         let stood =
             tokio::task::spawn_blocking(move || waitid(Id::Pid(Pid::from_raw(pid as i32)), stands));
         let _ = stood.await;
-        let Ok(mut order) = serde_json::to_vec(&GateOrder::Continue) else {
+        let Ok(mut order) = serde_json::to_vec(&order) else {
             return Next::Watch;
         };
         order.push(b'\n');

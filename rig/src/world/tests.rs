@@ -77,6 +77,7 @@ fn plan(steps: Vec<StepKind>, faults: Vec<Fault>) -> Plan {
             act: steps.into_iter().enumerate().map(step).collect(),
             expect: Expectation::default(),
             cases: vec![],
+            races: Vec::new(),
         },
         faults,
     }

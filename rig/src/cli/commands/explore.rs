@@ -4,16 +4,64 @@ use super::super::args::ExploreArguments;
 use super::super::session::{Found, Session};
 use super::{CommandError, Context, Ended, Environment};
 use crate::evidence::Verdict;
-use crate::explore::{Exploration, ExploreOptions};
+use crate::explore::{Exploration, ExploreFault, ExploreOptions, Explored, explore_all};
 use crate::report::shown;
+use crate::scenario::Scenario;
 
 pub(super) async fn explore<E: Environment>(
     context: &Context<'_, E>,
     arguments: &ExploreArguments,
 ) -> Result<Ended, CommandError> {
-    let scenario = context.scenario(&arguments.scenario)?;
-    let exploration = Exploration {
-        seed: context.arguments.seed,
+    let family = context.family(&arguments.scenario)?;
+    let explorations = explorations(context.arguments.seed, arguments, family);
+    for exploration in &explorations {
+        exploration.check()?;
+    }
+    let subject = subject(arguments, &explorations);
+    let session = Session::begin(context, &subject).await?;
+    let what = match explorations
+        .iter()
+        .any(|one| one.fault() == ExploreFault::Close)
+    {
+        true => "a case per close and class of points",
+        false => "a case per class of points",
+    };
+    context.console.note(&format!(
+        "{subject}: dry run, then {what}, {} at once; {}",
+        context.workers,
+        shown(session.campaign.folder.path())
+    ));
+    let explored = explore_all(&explorations, &session.campaign).await?;
+    let interrupted = explored.ran.interrupted;
+    let failing = |record: &&crate::run_store::CaseRecord| record.verdict != Verdict::Pass;
+    for dry_run in explored.dry_runs.iter().filter(failing) {
+        context.console.note(&format!(
+            "{}: the scenario does not pass without any fault, so no crash was tried: mend it, or the \
+             node, first",
+            dry_run.case_id
+        ));
+    }
+    let (records, found) = parts_of(explored);
+    session.end(context, records, found, interrupted)
+}
+
+/// What the run is called: the one scenario, or the folder of several.
+pub(super) fn subject(arguments: &ExploreArguments, explorations: &[Exploration]) -> String {
+    match explorations {
+        [one] => one.scenario.name.clone(),
+        _ => arguments.scenario.trim_end_matches('/').to_owned(),
+    }
+}
+
+/// One exploration a scenario. Of several, each has its own name before those of its cases.
+pub(super) fn explorations(
+    seed: u64,
+    arguments: &ExploreArguments,
+    family: Vec<Scenario>,
+) -> Vec<Exploration> {
+    let is_alone = family.len() == 1;
+    let exploration = |scenario: Scenario| Exploration {
+        seed,
         options: ExploreOptions {
             every_point: arguments.every_point,
             node: arguments.node.clone(),
@@ -24,35 +72,23 @@ pub(super) async fn explore<E: Environment>(
             depth: arguments.depth,
             budget: arguments.budget,
         },
+        prefix: match (is_alone, scenario.name.rsplit('/').next()) {
+            (false, Some(last)) => format!("{last}."),
+            _ => String::new(),
+        },
         scenario,
     };
-    exploration.check()?;
-    let session = Session::begin(context, &exploration.scenario.name).await?;
-    context.console.note(&format!(
-        "{}: dry run, then a case per class of points, {} at once; {}",
-        exploration.scenario.name,
-        context.workers,
-        shown(session.campaign.folder.path())
-    ));
-    let explored = exploration.run(&session.campaign).await?;
-    let mut records = Vec::new();
-    if let Some(dry_run) = explored.dry_run {
-        if dry_run.verdict != Verdict::Pass {
-            context.console.note(
-                "the scenario does not pass without any fault, so no crash was tried: mend it, or \
-                 the node, first",
-            );
-        }
-        records.push(dry_run);
-    }
+    family.into_iter().map(exploration).collect()
+}
+
+/// The records of all cases, and what else was found.
+pub(super) fn parts_of(explored: Explored) -> (Vec<crate::run_store::CaseRecord>, Found) {
+    let mut records = explored.dry_runs;
     records.extend(explored.ran.records);
-    session.end(
-        context,
-        records,
-        Found {
-            points: Some(explored.points),
-            pairs: explored.pairs,
-        },
-        explored.ran.interrupted,
-    )
+    let found = Found {
+        points: Some(explored.points),
+        pairs: explored.pairs,
+        races: explored.races,
+    };
+    (records, found)
 }

@@ -64,6 +64,7 @@ pub(super) fn judge<E: Environment>(
         points: points.sum(),
         varying: 0,
         pairs: None,
+        closes: None,
     };
     Ok(Ended {
         summary: tally.summary(run_id, totals, began.elapsed()),
@@ -95,6 +96,7 @@ fn judge_again(folder: &CaseFolder, judge: &Judge) -> Result<Rejudged, StoreErro
         plan: evidence.plan,
         pin,
         pair: None,
+        race: None,
         attempts: 1,
         varies: false,
     };

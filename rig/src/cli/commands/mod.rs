@@ -1,6 +1,7 @@
 //! One file a command. Each takes the command line and the world outside, prints, and says how it
 //! ended.
 
+mod compare;
 mod explore;
 mod judge;
 mod list;
@@ -78,7 +79,16 @@ impl<'a, E: Environment> Context<'a, E> {
 
     /// The scenario, with its nodes set as the command line says.
     fn scenario(&self, name: &str) -> Result<Scenario, CommandError> {
-        let mut scenario = self.environment.scenario(name)?;
+        self.set(self.environment.scenario(name)?)
+    }
+
+    /// The scenario of this name, or all of the folder of this name.
+    fn family(&self, name: &str) -> Result<Vec<Scenario>, CommandError> {
+        let scenarios = self.environment.family(name)?;
+        scenarios.into_iter().map(|one| self.set(one)).collect()
+    }
+
+    fn set(&self, mut scenario: Scenario) -> Result<Scenario, CommandError> {
         scenario.set(&self.arguments.kinds)?;
         scenario.set(&self.arguments.persists)?;
         Ok(scenario)
@@ -109,6 +119,7 @@ pub(super) async fn execute<E: Environment>(
         Command::List { what } => list::list(context, *what),
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Explore(arguments) => explore::explore(context, arguments).await,
+        Command::Compare(arguments) => compare::run(context, arguments).await,
         Command::Replay(arguments) => replay::replay(context, arguments).await,
         Command::Judge { target } => judge::judge(context, target),
         // `cli::main` has taken it before anything was started.

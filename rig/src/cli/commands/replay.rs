@@ -105,6 +105,7 @@ fn copies(original: &Replayed, times: u32) -> Vec<PlannedCase> {
                 .collect(),
             pin: None,
             pair: None,
+            race: None,
             attempts: 1,
             varies: false,
         })

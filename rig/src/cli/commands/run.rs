@@ -85,6 +85,7 @@ fn planned<E: Environment>(
         case_id,
         pin: pin.cloned(),
         pair: None,
+        race: None,
         attempts: 1,
         varies: false,
     }

@@ -129,7 +129,7 @@ fn judge_terminal(
     first: &End,
     docket: &mut Docket,
 ) {
-    let expected = case.evidence.plan.scenario.expect.payments.get(&made.id);
+    let expected = case.expected_payment(&made.id);
     let id = &made.id;
     let mut outcome = |message: String| {
         docket.find(
@@ -149,15 +149,15 @@ fn judge_terminal(
             users.trace(),
             first.lines.clone(),
         ),
-        (Some(_), None) if expected == Some(&ExpectedPayment::Failed) => {
+        (Some(_), None) if expected == Some(ExpectedPayment::Failed) => {
             outcome(format!("{id} should have failed and was sent"));
         }
-        (None, Some((_, reason))) if expected == Some(&ExpectedPayment::Sent) => {
+        (None, Some((_, reason))) if expected == Some(ExpectedPayment::Sent) => {
             outcome(format!("{id} should have been sent and failed ({reason})"));
         }
         (Some(_), None) | (None, Some(_)) => {}
         (None, None) => match refusal(case, made, first) {
-            Some((seq, message)) if expected == Some(&ExpectedPayment::Sent) => docket.find(
+            Some((seq, message)) if expected == Some(ExpectedPayment::Sent) => docket.find(
                 "payment-outcome",
                 format!("{id} should have been sent and was refused: {message}"),
                 vec![seq],

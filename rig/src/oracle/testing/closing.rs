@@ -3,8 +3,9 @@
 use std::str::FromStr;
 
 use bitcoin::absolute::LockTime;
+use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{OutPoint, Sequence, Transaction, Txid, Witness};
-use node_bin::api::UserEvent;
+use node_bin::api::{BroadcastTransaction, Report, UserEvent};
 
 use super::scripts::{
     anchor_script, delayed_script, htlc_script, key, to_remote_script, transaction, wallet_script,
@@ -21,6 +22,12 @@ pub enum Ending {
     Unspent,
     /// As `Timeout` or `Preimage` by the broadcaster, with the second stage left unspent.
     HalfTimeout,
+    /// As `Timeout` by the broadcaster, with the second stage taken as a penalty.
+    PunishedTimeout,
+    /// As `Preimage`, with another's preimage.
+    Forged,
+    /// With a witness that no path of BOLT 3 has.
+    Strange,
 }
 
 /// An HTLC in a commitment.
@@ -45,6 +52,7 @@ impl World {
         };
         let commitment = self.commitment(&channel, by, htlcs);
         let txid = commitment.compute_txid();
+        self.publish(by, &commitment);
         self.mine(vec![commitment.clone()]);
         let delayed = delayed_script();
         let local = vec![vec![1; 71], vec![], delayed.to_bytes()];
@@ -120,19 +128,38 @@ impl World {
         let mut sweep = transaction(&[outpoint], &[(wallet_script(node), value_sat - FEE_SAT)]);
         sweep.input[0].witness = Witness::from_slice(&witness);
         *self.wallets.get_mut(node).unwrap() += value_sat - FEE_SAT;
+        self.publish(node, &sweep);
         self.mine(vec![sweep]);
+    }
+
+    /// The node says that it published this.
+    fn publish(&mut self, node: &str, transaction: &Transaction) {
+        let made = BroadcastTransaction {
+            txid: transaction.compute_txid().to_string(),
+            role: "test".into(),
+            raw: serialize_hex(transaction),
+        };
+        self.report(
+            node,
+            Report::Broadcast {
+                transactions: vec![made],
+                error: None,
+            },
+        );
     }
 
     fn end_htlc(&mut self, by: &str, other: &str, outpoint: OutPoint, htlc: OnChain) {
         let choice = match htlc.ending {
             Ending::Unspent => return,
             Ending::Preimage => vec![htlc.number; 32],
-            Ending::Timeout | Ending::HalfTimeout => vec![],
+            Ending::Timeout | Ending::HalfTimeout | Ending::PunishedTimeout => vec![],
             Ending::Revocation => key(9).to_vec(),
+            Ending::Forged => vec![htlc.number + 1; 32],
+            Ending::Strange => vec![9; 5],
         };
         let script = htlc_script(&htlc).to_bytes();
-        let own =
-            htlc.offered == (htlc.ending != Ending::Preimage) && htlc.ending != Ending::Revocation;
+        let by_preimage = matches!(htlc.ending, Ending::Preimage | Ending::Forged);
+        let own = htlc.offered != by_preimage && htlc.ending != Ending::Revocation;
         if !own {
             let witness = vec![vec![1; 71], choice, script];
             self.sweep(other, outpoint, htlc.amount_sat, witness);
@@ -143,8 +170,12 @@ impl World {
         second.input[0].witness =
             Witness::from_slice(&[vec![], vec![1; 71], vec![1; 71], choice, script]);
         let outpoint = OutPoint::new(second.compute_txid(), 0);
+        self.publish(by, &second);
         self.mine(vec![second]);
-        if htlc.ending != Ending::HalfTimeout {
+        if htlc.ending == Ending::PunishedTimeout {
+            let witness = vec![vec![1; 71], vec![1], delayed.to_bytes()];
+            self.sweep(other, outpoint, htlc.amount_sat, witness);
+        } else if htlc.ending != Ending::HalfTimeout {
             let witness = vec![vec![1; 71], vec![], delayed.to_bytes()];
             self.sweep(by, outpoint, htlc.amount_sat, witness);
         }

@@ -79,6 +79,7 @@ impl World {
             act: Vec::new(),
             expect: Expectation::default(),
             cases: Vec::new(),
+            races: Vec::new(),
         };
         let mut world = World {
             evidence: Evidence {

@@ -12,10 +12,10 @@ use crate::oracle::chain_view::witness::{OutputKind, SpendPath};
 use crate::oracle::testing::{Ending, FEE_SAT, OnChain, World, anchor_script, preimage};
 use crate::scenario::ExpectedPayment;
 
-const UPSTREAM_MSAT: u64 = 50_001_000;
-const DOWNSTREAM_MSAT: u64 = 50_000_000;
+pub const UPSTREAM_MSAT: u64 = 50_001_000;
+pub const DOWNSTREAM_MSAT: u64 = 50_000_000;
 
-fn on_chain(amount_msat: u64, offered: bool, ending: Ending) -> OnChain {
+pub fn on_chain(amount_msat: u64, offered: bool, ending: Ending) -> OnChain {
     OnChain {
         number: 1,
         amount_sat: amount_msat / 1000,
@@ -25,7 +25,7 @@ fn on_chain(amount_msat: u64, offered: bool, ending: Ending) -> OnChain {
 }
 
 /// A–B–C with an HTLC on both hops, and B–C meant to close.
-fn under_way() -> (World, u64) {
+pub fn under_way() -> (World, u64) {
     let mut world = forward();
     world.made("p", &["A", "B", "C"], 1, DOWNSTREAM_MSAT);
     let upstream = world.add("A", "B", 1, UPSTREAM_MSAT);
@@ -39,7 +39,7 @@ pub fn claimed_on_chain() -> Evidence {
     claimed_from("C")
 }
 
-fn claimed_from(by: &str) -> Evidence {
+pub fn claimed_from(by: &str) -> Evidence {
     let (mut world, upstream) = under_way();
     let offered = by == "B";
     world.force_close(
@@ -55,7 +55,7 @@ fn claimed_from(by: &str) -> Evidence {
     world.rest()
 }
 
-fn timed_out_from(by: &str) -> World {
+pub fn timed_out_from(by: &str) -> World {
     let (mut world, upstream) = under_way();
     world.expect("p", ExpectedPayment::Failed);
     let offered = by == "B";

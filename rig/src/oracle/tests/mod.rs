@@ -7,6 +7,7 @@ use crate::scenario::ExpectedPayment;
 
 mod chain;
 mod conservation;
+mod htlc_outputs;
 mod ledger;
 mod opening;
 mod settled;

@@ -5,6 +5,7 @@ mod balances;
 mod groups;
 mod outcome;
 mod payments;
+mod races;
 mod route;
 mod steps;
 mod topology;
@@ -17,6 +18,7 @@ use super::model::{NodeKind, Scenario};
 use super::raw::RawScenario;
 use groups::Groups;
 use outcome::Outcomes;
+use races::Ground;
 use topology::Topology;
 
 /// What a node runs unless the file or the command line says otherwise.
@@ -54,6 +56,8 @@ pub(super) fn check(
     };
     let (act, labels) = steps::check(raw.act, known, complaints);
     let cases = outcome::check_cases(raw.cases, &topology, &labels, complaints);
+    let kinds = act.iter().map(|step| &step.kind);
+    let races = Ground::new(&topology, &outcomes, &labels, kinds).check(raw.races, complaints);
     Some(Scenario {
         name: name.to_owned(),
         about: raw.about.into_inner(),
@@ -66,6 +70,7 @@ pub(super) fn check(
             .collect(),
         act,
         cases,
+        races,
     })
 }
 

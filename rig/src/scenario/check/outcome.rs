@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use faults::{Action, Condition, Fault, NodePoint};
+use faults::{Action, Closing, Condition, Fault, NodePoint};
 use toml::Spanned;
 
 use super::groups::Groups;
@@ -145,7 +145,10 @@ fn check_fault(
     let node = Spanned::new(place.clone(), at.node.clone());
     topology.node(&node, complaints);
     if let Action::Hold { until } = raw.action.get_ref() {
-        check_condition(until, action_place, topology, labels, complaints);
+        check_condition(until, action_place.clone(), topology, labels, complaints);
+    }
+    if let Action::Close { closes, .. } = raw.action.get_ref() {
+        check_closes(closes, action_place, topology, complaints);
     }
     let fault = Fault {
         at,
@@ -156,6 +159,27 @@ fn check_fault(
         complaints.at(place, error.to_string());
     }
     Some(fault)
+}
+
+fn check_closes(
+    closes: &[Closing],
+    place: Range<usize>,
+    topology: &Topology,
+    complaints: &mut Complaints<'_>,
+) {
+    if closes.is_empty() {
+        complaints.at(place.clone(), "a close closes at least one channel");
+    }
+    for closing in closes {
+        let label = Spanned::new(place.clone(), closing.channel.clone());
+        let Some(known) = topology.channel(&label, complaints) else {
+            continue;
+        };
+        if known.channel.peer_of(&closing.by).is_none() {
+            let message = format!("{} is not in `{}`", closing.by, closing.channel);
+            complaints.at(place.clone(), message);
+        }
+    }
 }
 
 fn check_condition(

@@ -8,11 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::channel::Connection;
 
+use super::fault::Fault;
 use super::judge::{Verdict, judge, judge_alive};
-use super::plan::{Fault, Plan};
+use super::plan::Plan;
 use super::schedule::Action;
 use super::setup::SetupError;
 use super::world::World;
+
+mod endings;
+
+pub use endings::Endings;
 
 /// Failures kept with their plans; the rest are counted.
 const FAILURES_KEPT: usize = 50;
@@ -42,10 +47,31 @@ pub struct Options {
     pub lost_acks: bool,
     /// Images too that have lost the records of own payments.
     pub lost_payments: bool,
+    /// Channels closed by force, reorganisations and cheats too.
+    pub endings: Endings,
+    /// Further faults hit within so many actions of the one before; none: wherever the scope says.
+    pub within: Option<u64>,
     /// Threads.
     pub threads: usize,
     /// No case is begun after that long.
     pub time_limit: Option<Duration>,
+}
+
+impl Default for Options {
+    /// One crash, anywhere.
+    fn default() -> Self {
+        Options {
+            depth: 1,
+            scope: Scope::Restarted,
+            cuts: false,
+            lost_acks: false,
+            lost_payments: false,
+            endings: Endings::default(),
+            within: None,
+            threads: 1,
+            time_limit: None,
+        }
+    }
 }
 
 /// A case that failed.
@@ -157,7 +183,6 @@ impl Worker<'_> {
     /// Runs a world to rest and judges it. On the way, forks it at every point if more crashes are
     /// wanted. `restarted`: the node that died last.
     fn case(&mut self, mut world: World, plan: &Plan, crashes: usize, restarted: Option<usize>) {
-        let is_first = plan.faults.is_empty();
         let result = catch_unwind(AssertUnwindSafe(|| {
             if crashes > 0 {
                 self.walk(&mut world, plan, crashes, restarted);
@@ -174,7 +199,7 @@ impl Worker<'_> {
             self.report.judging += started.elapsed();
             verdict
         }));
-        if is_first && !self.claim((u64::MAX, 0, false)) {
+        if !self.claim(plan, (u64::MAX, 0, false)) {
             return;
         }
         let verdict = result.unwrap_or_else(|panic| Verdict {
@@ -187,10 +212,17 @@ impl Worker<'_> {
     fn walk(&mut self, world: &mut World, plan: &Plan, crashes: usize, restarted: Option<usize>) {
         let mut last_point = None;
         let mut is_open = true;
+        let begun = world.actions;
         while let Some(action) = world.choose() {
             if self.is_late() {
                 self.report.is_cut_short = true;
                 is_open = false;
+            }
+            if let (Some(within), false) = (self.options.within, plan.faults.is_empty()) {
+                is_open &= world.actions <= begun + within;
+            }
+            if is_open {
+                self.endings(world, plan, crashes, action);
             }
             let node = match action {
                 Action::Run(node) if is_open && self.concerns(node, restarted) => Some(node),
@@ -228,7 +260,12 @@ impl Worker<'_> {
         limit.is_some_and(|limit| self.started.elapsed() > limit)
     }
 
-    fn claim(&self, point: (u64, usize, bool)) -> bool {
+    /// Whether this thread is to do what follows from this point: the first to ask is, where all walk
+    /// the same way.
+    fn claim(&self, plan: &Plan, point: (u64, usize, bool)) -> bool {
+        if !plan.faults.is_empty() {
+            return true;
+        }
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         claimed.insert(point)
     }
@@ -236,7 +273,7 @@ impl Worker<'_> {
     /// All crashes of a node that are possible now.
     fn point(&mut self, world: &World, plan: &Plan, crashes: usize, node: usize) {
         let at = world.actions;
-        if plan.faults.is_empty() && !self.claim((at, node, false)) {
+        if !self.claim(plan, (at, node, false)) {
             return;
         }
         let mut images = world.images(node);
@@ -258,7 +295,7 @@ impl Worker<'_> {
 
     fn cut(&mut self, world: &World, plan: &Plan, crashes: usize, link: usize) {
         let at = world.actions;
-        if plan.faults.is_empty() && !self.claim((at, link, true)) {
+        if !self.claim(plan, (at, link, true)) {
             return;
         }
         let pair = world.links[link].ends;

@@ -30,6 +30,8 @@ pub mod opening;
 mod operating;
 mod reestablishing;
 mod watching;
+#[cfg(test)]
+mod watching_tests;
 
 pub use applying::ApplyError;
 pub use operating::LEAST_FEERATE_PER_KW;

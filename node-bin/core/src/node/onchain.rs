@@ -158,7 +158,7 @@ impl Node {
         let mut groups: Vec<(Vec<Claim>, u32)> = contested
             .into_iter()
             .map(|(claim, confirmed)| {
-                let since = claim.least_tip_height(parameters, confirmed);
+                let since = claim.least_tip_height(parameters, confirmed).max(confirmed);
                 (vec![claim], since)
             })
             .collect();

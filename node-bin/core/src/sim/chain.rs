@@ -323,8 +323,8 @@ impl Chain {
         (0..empty).for_each(|_| self.mine());
         if fate == Fate::Rivals {
             self.publish_all(&rivals);
-            self.publish_all(&unmined);
             self.mine();
+            self.publish_all(&unmined);
         } else if fate == Fate::Kept {
             self.publish_all(&unmined);
         }

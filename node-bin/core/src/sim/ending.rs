@@ -15,12 +15,15 @@ use crate::spec::Direction;
 
 use super::chain::Fate;
 use super::crash::Image;
-use super::flow::Step;
+use super::flow::{OpenedChannel, Step};
 use super::node::surroundings;
 use super::world::World;
 
 /// Blocks mined at once while nothing but delays is waited for.
 const BLOCKS_OF_A_DELAY: u32 = 24;
+
+/// Blocks that a closing transaction has on it when all is over, whatever was replaced before.
+const BLOCKS_AFTER_A_REORG: u32 = 12;
 
 /// Blocks after which a channel on the chain should be settled.
 const BLOCKS_TO_SETTLE: u32 = 1_500;
@@ -39,6 +42,15 @@ impl World {
         }
         // It may have been settled already, with other channels.
         self.phase = self.phase.min(flow.phases.len() - 1);
+    }
+
+    /// What was in a block has to come into one again.
+    fn expect_blocks(&mut self) {
+        let flow = Arc::make_mut(&mut self.flow);
+        let blocks = [1, 1, BLOCKS_AFTER_A_REORG];
+        let mined = blocks.map(|blocks| vec![Step::Mine { blocks }]);
+        flow.phases.extend(mined);
+        flow.phases.push(vec![Step::Settle]);
     }
 
     /// A user closes a channel by force, now.
@@ -93,6 +105,7 @@ impl World {
     /// The last blocks are replaced, and every living node hears so.
     pub(super) fn reorganise(&mut self, depth: u32, fate: Fate) {
         let fork = self.chain.reorganise(depth, fate);
+        self.expect_blocks();
         self.note(|_| format!("blocks above {fork} are replaced: {fate:?}"));
         let hash = self.chain.best_at(fork).hash;
         for node in 0..self.nodes.len() {
@@ -141,16 +154,21 @@ impl World {
         }
     }
 
-    /// The commitments that this node has revoked, by number.
-    pub fn revoked_commitments(&self, node: usize, channel_id: &ChannelId) -> Vec<u64> {
+    /// The commitments that this node has revoked as far as its peer's durable record knows, by number.
+    pub fn revoked_commitments(&self, node: usize, opened: &OpenedChannel) -> Vec<u64> {
+        let channel_id = &opened.channel_id;
+        let peers = opened.pair.iter().filter(|end| **end != node);
+        let known =
+            peers.filter_map(|end| self.nodes[*end].disk.durable().channels.get(channel_id));
+        let current = known.map(|record| record.counterparty.number).min();
         let kept = self.commitments.get(&(node, *channel_id));
         let numbers = kept
             .into_iter()
             .flatten()
             .map(|record| record.holder.number);
-        let mut numbers: Vec<u64> = numbers.collect();
-        numbers.pop();
         numbers
+            .filter(|number| current.is_some_and(|current| *number < current))
+            .collect()
     }
 
     /// A node publishes a commitment that it has revoked, with what follows from it, and is gone.

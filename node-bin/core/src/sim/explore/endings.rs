@@ -112,22 +112,18 @@ fn possible_reorgs(world: &World) -> Vec<Fault> {
 
 fn possible_cheats(world: &World) -> Vec<Fault> {
     let mut found = Vec::new();
-    let forwards = |node: usize| {
-        let mut parts = world
-            .flow
-            .payments
-            .iter()
-            .flat_map(|payment| &payment.parts);
-        parts.any(|part| part.nodes[1..part.nodes.len() - 1].contains(&node))
+    let channels = |node: usize| {
+        let opened = world.flow.opened.iter();
+        opened.filter(|opened| opened.pair.contains(&node)).count()
     };
     for opened in &world.flow.opened {
         let is_forced = world.flow.forces.contains(&opened.pair);
         for node in opened.pair {
-            // A forwarding node that is gone leaves its other channels to themselves.
-            if is_forced || forwards(node) || world.nodes[node].engine.is_none() {
+            // Whoever is gone leaves its other channels to themselves.
+            if is_forced || channels(node) > 1 || world.nodes[node].engine.is_none() {
                 continue;
             }
-            for number in world.revoked_commitments(node, &opened.channel_id) {
+            for number in world.revoked_commitments(node, opened) {
                 for is_late in [false, true] {
                     found.push(Fault::Cheat {
                         node,

@@ -14,7 +14,7 @@ use super::rest::owned;
 const ANCHORS_SAT: u64 = 660;
 
 /// More than the end of a channel of a world costs in fees, in satoshis, when no output is burnt.
-const MOST_FEES_SAT: u64 = 12_000;
+const MOST_FEES_SAT: u64 = 8_000;
 
 /// Where a channel's satoshis are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,12 +33,6 @@ pub fn complaints(world: &World) -> Vec<String> {
     let forced = world.flow.opened.iter();
     for opened in forced.filter(|opened| world.flow.forces.contains(&opened.pair)) {
         let title = world.names.channel(&opened.channel_id);
-        for node in opened.pair {
-            let node = &world.nodes[node];
-            if !node.is_gone && !node.disk.archived().contains(&opened.channel_id) {
-                found.push(format!("{} is not done with {title}", node.name));
-            }
-        }
         let at = whereabouts(world, opened);
         let owned_sat = owned(world, opened).map(|msat| msat / 1_000);
         let capacity_sat: u64 = opened.balances_msat.iter().sum::<u64>() / 1_000;
@@ -56,6 +50,12 @@ pub fn complaints(world: &World) -> Vec<String> {
         };
         // Nobody fetches what belongs to who is gone.
         let waits = cheater.is_none() && opened.pair.iter().any(|node| world.nodes[*node].is_gone);
+        for node in opened.pair {
+            let node = &world.nodes[node];
+            if !node.is_gone && !waits && !node.disk.archived().contains(&opened.channel_id) {
+                found.push(format!("{} is not done with {title}", node.name));
+            }
+        }
         let sum_sat = at.wallets.iter().sum::<u64>() + lost_sat;
         let is_whole = sum_sat == capacity_sat
             && (waits || at.left <= ANCHORS_SAT)

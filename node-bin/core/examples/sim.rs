@@ -151,9 +151,11 @@ fn print(title: &str, report: &Report, took: Duration, arguments: &Arguments) {
     let per_minute = report.cases as f64 * 60.0 / took.as_secs_f64();
     let each_us = |spent: Duration| spent.as_micros() as u64 / report.cases.max(1);
     println!(
-        "{title}: depth {}, {} actions, {} cases, {} failed, {} payments ended otherwise{}; {:.1} s, {per_minute:.0} cases/min, a case {} us: fork {} run {} judge {}",
+        "{title}: depth {}, {} actions, {} of {} moments, {} cases, {} failed, {} payments ended otherwise{}; {:.1} s, {per_minute:.0} cases/min, a case {} us: fork {} run {} judge {}",
         arguments.options.depth,
         report.actions,
+        report.moments,
+        report.moments + report.moments_missed,
         report.cases,
         report.failed,
         report.ended_otherwise,

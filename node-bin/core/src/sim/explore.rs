@@ -94,6 +94,10 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Payments that ended otherwise than planned, and honestly so.
     pub ended_otherwise: u64,
+    /// Moments of the run without faults of which all cases were judged.
+    pub moments: u64,
+    /// Moments of it that the time limit kept from that.
+    pub moments_missed: u64,
     /// Actions in the run without faults.
     pub actions: u64,
     /// The time limit came first.
@@ -112,6 +116,8 @@ impl Report {
         self.cases += other.cases;
         self.failed += other.failed;
         self.ended_otherwise += other.ended_otherwise;
+        self.moments += other.moments;
+        self.moments_missed += other.moments_missed;
         self.actions = self.actions.max(other.actions);
         self.is_cut_short |= other.is_cut_short;
         self.forking += other.forking;
@@ -225,20 +231,20 @@ impl Worker<'_> {
                 self.endings(world, plan, crashes, action);
             }
             let node = match action {
-                Action::Run(node) if is_open && self.concerns(node, restarted) => Some(node),
+                Action::Run(node) if self.concerns(node, restarted) => Some(node),
                 _ => None,
             };
             if let Some(node) = node
                 && last_point != Some((world.actions, node))
             {
-                self.point(world, plan, crashes, node);
+                self.point(world, plan, crashes, node, is_open);
             }
             if let (Action::Deliver { link, .. }, true) = (action, self.options.cuts && is_open) {
                 self.cut(world, plan, crashes, link);
             }
             world.perform(action);
             if let Some(node) = node {
-                self.point(world, plan, crashes, node);
+                self.point(world, plan, crashes, node, is_open);
                 last_point = Some((world.actions, node));
             }
             let restarted_only = self.options.scope == Scope::Restarted;
@@ -270,13 +276,29 @@ impl Worker<'_> {
         claimed.insert(point)
     }
 
-    /// All crashes of a node that are possible now.
-    fn point(&mut self, world: &World, plan: &Plan, crashes: usize, node: usize) {
+    /// All that was to be tried at a moment of the first run has been, or time was up.
+    pub(super) fn pass(&mut self, plan: &Plan) {
+        if plan.faults.is_empty() {
+            match self.is_late() {
+                false => self.report.moments += 1,
+                true => self.report.moments_missed += 1,
+            }
+        }
+    }
+
+    /// All crashes of a node that are possible now, unless it is too late for them.
+    fn point(&mut self, world: &World, plan: &Plan, crashes: usize, node: usize, is_open: bool) {
         let at = world.actions;
+        if !is_open && !plan.faults.is_empty() {
+            return;
+        }
         if !self.claim(plan, (at, node, false)) {
             return;
         }
-        let mut images = world.images(node);
+        let mut images = match is_open {
+            true => world.images(node),
+            false => return self.pass(plan),
+        };
         if self.options.lost_acks {
             let mut lost = images[0].clone();
             lost.acks_lost = true;
@@ -291,6 +313,7 @@ impl Worker<'_> {
             let fault = Fault::Crash { node, at, image };
             self.fork(world, plan, crashes, &fault, Some(node));
         }
+        self.pass(plan);
     }
 
     fn cut(&mut self, world: &World, plan: &Plan, crashes: usize, link: usize) {

@@ -61,6 +61,7 @@ impl Worker<'_> {
         for fault in endings.possible(world) {
             self.fork(world, plan, crashes, &fault, None);
         }
+        self.pass(plan);
     }
 }
 

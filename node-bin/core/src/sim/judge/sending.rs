@@ -45,8 +45,8 @@ pub fn broadcast(
             let mut inputs = transaction.input.iter();
             let ends_it = inputs.any(|input| input.previous_output == funding);
             let closing = match &record.closure {
-                // Whatever ended it, what it left may be claimed.
-                Some(_) if !ends_it => record.onchain.funding_spend.is_some(),
+                // Whatever ended it, what it left may be claimed; in vain, if a reorganisation was faster.
+                Some(_) if !ends_it => true,
                 Some(Closure::Cooperative { transaction }) => transaction.compute_txid() == txid,
                 Some(Closure::Forced { broadcast, .. }) => *broadcast,
                 None => false,

@@ -18,7 +18,7 @@ use node_core::sim::plan::Plan;
 use node_core::sim::setup::{Topology, set_up};
 use node_core::sim::world::{Persistence, Schedule};
 
-const USAGE: &str = "sim FLOW|all [--depth N] [--threads N] [--seconds N] [--seed N] [--async] [--random-order] [--everyone] [--cuts] [--lost-acks] [--lost-payments] [--show N]
+const USAGE: &str = "sim FLOW|all [--depth N] [--threads N] [--seconds N] [--seed N] [--async] [--random-order] [--everyone] [--cuts] [--closes] [--reorgs] [--cheats] [--within N] [--lost-acks] [--lost-payments] [--show N]
 sim random [FLOW...] [--cases N] [--seed N] [--seconds N] [--threads N] [--show N]
 sim replay PLAN
 sim setup pair|line|diamond";
@@ -61,15 +61,7 @@ impl Arguments {
     fn read(words: &[String]) -> Result<Self, String> {
         let mut arguments = Arguments {
             flows: Vec::new(),
-            options: Options {
-                depth: 1,
-                scope: Scope::Restarted,
-                cuts: false,
-                lost_acks: false,
-                lost_payments: false,
-                threads: 1,
-                time_limit: None,
-            },
+            options: Options::default(),
             persistence: Persistence::Synchronous,
             schedule: Schedule::Fixed,
             seed: 0,
@@ -96,6 +88,10 @@ impl Arguments {
                 "--everyone" => arguments.options.scope = Scope::Everyone,
                 "--cuts" => arguments.options.cuts = true,
                 "--lost-payments" => arguments.options.lost_payments = true,
+                "--closes" => arguments.options.endings.closes = true,
+                "--reorgs" => arguments.options.endings.reorgs = true,
+                "--cheats" => arguments.options.endings.cheats = true,
+                "--within" => arguments.options.within = Some(number()?),
                 "--lost-acks" => arguments.options.lost_acks = true,
                 "all" => arguments
                     .flows
@@ -135,6 +131,7 @@ fn random(arguments: &Arguments) -> Result<bool, String> {
         seed: arguments.seed,
         cases: arguments.cases,
         time_limit: arguments.options.time_limit,
+        endings: arguments.options.endings,
         threads: arguments.options.threads,
     };
     let started = Instant::now();
@@ -154,9 +151,11 @@ fn print(title: &str, report: &Report, took: Duration, arguments: &Arguments) {
     let per_minute = report.cases as f64 * 60.0 / took.as_secs_f64();
     let each_us = |spent: Duration| spent.as_micros() as u64 / report.cases.max(1);
     println!(
-        "{title}: depth {}, {} actions, {} cases, {} failed, {} payments ended otherwise{}; {:.1} s, {per_minute:.0} cases/min, a case {} us: fork {} run {} judge {}",
+        "{title}: depth {}, {} actions, {} of {} moments, {} cases, {} failed, {} payments ended otherwise{}; {:.1} s, {per_minute:.0} cases/min, a case {} us: fork {} run {} judge {}",
         arguments.options.depth,
         report.actions,
+        report.moments,
+        report.moments + report.moments_missed,
         report.cases,
         report.failed,
         report.ended_otherwise,

@@ -4,7 +4,7 @@
 use lightning::types::payment::PaymentPreimage;
 
 use crate::commitment::{self, Side};
-use crate::event::{EventKey, Failure, MonitorEvent};
+use crate::event::{EventKey, EventKind, Failure, MonitorEvent};
 use crate::record::{
     ChannelRecord, Closure, CounterpartyCommitment, HolderCommitment, InboundHtlc, OutboundHtlc,
     PendingEvent, Rejection, Resolution, RevokedCommitment, RevokedHtlcRecord, SignedCommitment,
@@ -351,10 +351,17 @@ impl ChannelRecord {
         Ok(())
     }
 
-    fn force_closed(&mut self, reason: &str, broadcast: bool) {
-        if self.closure.is_some() {
-            return;
+    /// The first reason stays; but what is known to be stale is never published any more.
+    fn force_closed(&mut self, reason: &str, is_to_publish: bool) {
+        match &mut self.closure {
+            None => {}
+            Some(Closure::Forced { broadcast, .. }) => {
+                *broadcast &= is_to_publish;
+                return;
+            }
+            Some(Closure::Cooperative { .. }) => return,
         }
+        let broadcast = is_to_publish;
         let reason = reason.to_owned();
         self.closure = Some(Closure::Forced {
             reason: reason.clone(),
@@ -378,6 +385,11 @@ impl ChannelRecord {
             return Ok(());
         }
         htlc.preimage = Some(preimage);
+        // Failed upstream too early, perhaps: a claim wins as long as it can.
+        let failed = EventKey {
+            kind: EventKind::Failed,
+            htlc_id,
+        };
         let event = MonitorEvent::ForwardedHtlcClaimed {
             htlc_id,
             preimage,
@@ -385,6 +397,7 @@ impl ChannelRecord {
             source: htlc.source.clone(),
             from_onchain,
         };
+        self.events.retain(|pending| pending.event.key() != failed);
         self.raise(event);
         Ok(())
     }

@@ -25,10 +25,15 @@ pub(super) fn apply_onchain(
         UpdateStep::OutputsSpent {
             transaction,
             height,
-        } => record.onchain.spends.push(SeenTransaction {
-            transaction: transaction.clone(),
-            height: *height,
-        }),
+        } => {
+            let spends = &mut record.onchain.spends;
+            // It may have been in another block before.
+            spends.retain(|seen| seen.transaction != *transaction);
+            spends.push(SeenTransaction {
+                transaction: transaction.clone(),
+                height: *height,
+            });
+        }
         UpdateStep::BlocksDisconnected { height } => {
             let onchain = &mut record.onchain;
             onchain.spends.retain(|seen| seen.height <= *height);

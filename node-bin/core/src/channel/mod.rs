@@ -3,6 +3,7 @@
 //! the record, alive and at a start alike.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bitcoin::secp256k1::PublicKey;
 use lightning::ln::types::ChannelId;
@@ -28,6 +29,9 @@ pub mod onchain;
 pub mod opening;
 mod operating;
 mod reestablishing;
+mod watching;
+#[cfg(test)]
+mod watching_tests;
 
 pub use applying::ApplyError;
 pub use operating::LEAST_FEERATE_PER_KW;
@@ -87,6 +91,8 @@ pub(crate) struct Volatile {
     pub claims_due: bool,
     /// Height at which the holder's commitment was first published in this life.
     pub published_at: Option<u32>,
+    /// Where the channel stands on the chain, by the record of this sequence.
+    pub position: Option<(u64, Arc<onchain::Position>)>,
 }
 
 /// A funded channel.
@@ -216,7 +222,11 @@ impl Channel {
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
         self.log(EntryContent::Update(Update { steps }), out)
-            .map_err(|error| ChannelError::Close(error.to_string()))
+            .map_err(|error| ChannelError::Close(error.to_string()))?;
+        // A claim takes a failure's event away.
+        let record = &self.record;
+        self.volatile.surfaced.retain(|key| record.has_event(*key));
+        Ok(())
     }
 
     /// Takes events out whose effects are durable.

@@ -5,22 +5,23 @@
 use bitcoin::{OutPoint, Transaction};
 use lightning::types::payment::PaymentPreimage;
 
-use crate::input::PlacedTransaction;
 use crate::keys::Environment;
 use crate::onchain::bumping::SecondStage;
 use crate::onchain::claims::{Claim, claim_of, second_stage_claim};
 use crate::onchain::identify::{FundingSpend, HtlcOutput, OutputKind, identify};
 use crate::onchain::spend::{SpendPath, read_delayed_spend, read_spend, second_stage_output};
 use crate::onion::code;
-use crate::record::{Closure, Resolution};
-use crate::source::HtlcSource;
+use crate::record::{Closure, OutboundHtlc, Resolution, SeenTransaction};
 use crate::spec::Direction;
 use crate::update::UpdateStep;
 
-use super::{Channel, ChannelError, Outbox};
+use super::Channel;
 
 /// Confirmations after which the chain is taken at its word.
 pub const ANTI_REORG_DELAY: u32 = 6;
+/// Confirmations after which a channel of which nothing is left is forgotten: a reorganisation as deep as one
+/// that is taken into account must not need it again.
+const FORGETTING_DELAY: u32 = 2 * ANTI_REORG_DELAY;
 /// Blocks before an inbound HTLC's expiry at which a channel is closed to claim it on chain.
 pub const CLTV_CLAIM_BUFFER: u32 = 18;
 /// Blocks after an outbound HTLC's expiry at which a channel is closed to take it back; and blocks before
@@ -76,7 +77,12 @@ pub struct Position {
 
 /// Whether a block at this height is beyond any reorganisation at this tip.
 fn is_final(confirmed: u32, tip: u32) -> bool {
-    tip + 1 >= confirmed.saturating_add(ANTI_REORG_DELAY)
+    is_deep(confirmed, tip, ANTI_REORG_DELAY)
+}
+
+/// Whether a block at this height has so many confirmations at this tip.
+fn is_deep(confirmed: u32, tip: u32, confirmations: u32) -> bool {
+    tip.saturating_add(1) >= confirmed.saturating_add(confirmations)
 }
 
 impl Channel {
@@ -100,7 +106,10 @@ impl Channel {
                 spent: None,
             })
             .collect();
-        for seen in &onchain.spends {
+        // In the order of the chain, whatever order reorganisations brought them in.
+        let mut spends: Vec<&SeenTransaction> = onchain.spends.iter().collect();
+        spends.sort_by_key(|seen| seen.height);
+        for seen in spends {
             note_spends(&mut outputs, &seen.transaction, seen.height);
         }
         Some(Position {
@@ -110,97 +119,31 @@ impl Channel {
         })
     }
 
-    /// Takes note of whatever a block says about the channel's end.
-    pub(crate) fn watch_block(
-        &mut self,
-        environment: &Environment,
-        height: u32,
-        transactions: &[PlacedTransaction],
-        out: &mut Outbox,
-    ) -> Result<(), ChannelError> {
-        let funding = self.record.parameters.funding.into_bitcoin_outpoint();
-        for placed in transactions {
-            let spends = |outpoint: &OutPoint| {
-                placed
-                    .transaction
-                    .input
-                    .iter()
-                    .any(|i| i.previous_output == *outpoint)
-            };
-            if spends(&funding) {
-                self.funding_spent(environment, &placed.transaction, height, out)?;
-                continue;
-            }
-            let Some(position) = self.position(environment) else {
-                continue;
-            };
-            let concerns = position
-                .outputs
-                .iter()
-                .any(|output| spends(&output.outpoint));
-            let txid = placed.transaction.compute_txid();
-            let mut known = self.record.onchain.spends.iter();
-            if concerns && !known.any(|seen| seen.transaction.compute_txid() == txid) {
-                let step = UpdateStep::OutputsSpent {
-                    transaction: placed.transaction.clone(),
-                    height,
-                };
-                self.commit(vec![step], out)?;
-            }
+    /// What follows at this tip for HTLCs that the holder offered on a channel that is closed: by the
+    /// chain's decision, or, if there is none yet, because time is up.
+    pub(crate) fn due_steps(&self, position: Option<&Position>, tip: u32) -> Vec<UpdateStep> {
+        match (position, &self.record.closure) {
+            (Some(position), _) => self.decided(position, tip),
+            (None, Some(_)) => self.given_up(tip),
+            (None, None) => Vec::new(),
         }
-        Ok(())
     }
 
-    /// Forgets what blocks above this height said.
-    pub(crate) fn unwatch_blocks(
-        &mut self,
-        height: u32,
-        out: &mut Outbox,
-    ) -> Result<(), ChannelError> {
-        let onchain = &self.record.onchain;
-        let mut seen = onchain.funding_spend.iter().chain(&onchain.spends);
-        if seen.any(|seen| seen.height > height) {
-            self.commit(vec![UpdateStep::BlocksDisconnected { height }], out)?;
-        }
-        Ok(())
-    }
-
-    fn funding_spent(
-        &mut self,
-        environment: &Environment,
-        transaction: &Transaction,
-        height: u32,
-        out: &mut Outbox,
-    ) -> Result<(), ChannelError> {
-        let known = &self.record.onchain.funding_spend;
-        let is_known = known
-            .as_ref()
-            .is_some_and(|seen| seen.transaction.compute_txid() == transaction.compute_txid());
-        if is_known {
-            return Ok(());
-        }
-        let mut steps = vec![UpdateStep::FundingSpent {
-            transaction: transaction.clone(),
-            height,
-        }];
-        if self.record.closure.is_none() {
-            let spend = identify(environment, &self.record, transaction).spend;
-            steps.push(match spend {
-                FundingSpend::Cooperative => UpdateStep::CooperativelyClosed {
-                    transaction: transaction.clone(),
-                },
-                _ => UpdateStep::ChannelForceClosed {
-                    reason: "CommitmentTxConfirmed: a commitment transaction is in a block".into(),
-                    // Should a reorganisation take it out again.
-                    broadcast: true,
-                },
-            });
-        }
-        self.commit(steps, out)
+    /// HTLCs whose commitment no block has yet, and that are failed upstream all the same.
+    fn given_up(&self, tip: u32) -> Vec<UpdateStep> {
+        let outbound = self.record.outbound.iter();
+        outbound
+            .filter(|(_, htlc)| self.is_to_give_up(htlc, tip))
+            .map(|(htlc_id, _)| UpdateStep::OutboundFailed {
+                htlc_id: *htlc_id,
+                failure_code: code::PERMANENT_CHANNEL_FAILURE,
+                is_final: false,
+            })
+            .collect()
     }
 
     /// What the chain has decided about HTLCs that the holder offered, at this tip.
-    pub(crate) fn decided(&self, position: &Position, tip: u32) -> Vec<UpdateStep> {
+    fn decided(&self, position: &Position, tip: u32) -> Vec<UpdateStep> {
         let mut steps = Vec::new();
         for (htlc_id, htlc) in &self.record.outbound {
             let htlc_id = *htlc_id;
@@ -228,7 +171,7 @@ impl Channel {
             let is_claimed = found.is_some() || htlc.preimage.is_some();
             if is_over && is_claimed {
                 steps.push(UpdateStep::OutboundGone { htlc_id });
-            } else if is_over || (!is_claimed && !htlc.failed_back && self.is_too_late(htlc, tip)) {
+            } else if is_over || (!is_claimed && self.is_to_give_up(htlc, tip)) {
                 steps.push(UpdateStep::OutboundFailed {
                     htlc_id,
                     failure_code: code::PERMANENT_CHANNEL_FAILURE,
@@ -268,15 +211,15 @@ impl Channel {
         (preimage, is_over)
     }
 
-    /// Whether an inbound HTLC that pays for this one is about to expire: it has to be failed upstream, or
-    /// the upstream channel is lost too.
-    fn is_too_late(&self, htlc: &crate::record::OutboundHtlc, tip: u32) -> bool {
-        match &htlc.source {
-            HtlcSource::Own { .. } => false,
-            HtlcSource::Forward { parts } => parts
-                .iter()
-                .any(|part| part.cltv_expiry <= tip + LATENCY_GRACE_PERIOD_BLOCKS),
-        }
+    /// Whether an inbound HTLC that pays for this one is about to expire, and nobody has claimed this one:
+    /// it has to be failed upstream, or the upstream channel is lost too.
+    fn is_to_give_up(&self, htlc: &OutboundHtlc, tip: u32) -> bool {
+        let is_too_late = htlc
+            .source
+            .parts()
+            .iter()
+            .any(|part| part.cltv_expiry <= tip.saturating_add(LATENCY_GRACE_PERIOD_BLOCKS));
+        htlc.preimage.is_none() && !htlc.failed_back && is_too_late
     }
 
     /// Everything unspent that is the holder's and needs no second stage, with the height of its output.
@@ -367,11 +310,8 @@ impl Channel {
 
     /// Whether nothing of a channel's end is left to wait for, at this tip.
     pub(crate) fn is_settled(&self, position: &Position, tip: u32) -> bool {
-        if !is_final(position.confirmed, tip) || !self.record.outbound.is_empty() {
-            return false;
-        }
         let is_over = |output: &OnchainOutput| match output.spent {
-            Some((_, at)) => is_final(at, tip),
+            Some((_, at)) => is_deep(at, tip, FORGETTING_DELAY),
             None => false,
         };
         let matters = |output: &&OnchainOutput| match output.kind {
@@ -387,6 +327,26 @@ impl Channel {
             ),
         };
         position.outputs.iter().filter(matters).all(is_over)
+    }
+
+    /// Whether it is worth asking [`Channel::is_settled`].
+    pub(crate) fn may_be_settled(&self, tip: u32) -> bool {
+        let spend = &self.record.onchain.funding_spend;
+        let is_deep = |seen: &SeenTransaction| is_deep(seen.height, tip, FORGETTING_DELAY);
+        spend.as_ref().is_some_and(is_deep) && self.record.outbound.is_empty()
+    }
+
+    /// The height from which on it has been urgent that the holder's commitment is in a block: an HTLC runs
+    /// out. The record alone says so, after a restart too.
+    pub(crate) fn urgent_since(&self) -> Option<u32> {
+        let record = &self.record;
+        let overdue = record.outbound.values().map(|htlc| {
+            let expiry = htlc.add.cltv_expiry;
+            expiry.saturating_add(LATENCY_GRACE_PERIOD_BLOCKS)
+        });
+        let claimed = record.inbound.values().filter(|h| h.preimage().is_some());
+        let to_claim = claimed.map(|htlc| htlc.add.cltv_expiry.saturating_sub(CLTV_CLAIM_BUFFER));
+        overdue.chain(to_claim).min()
     }
 
     /// Whether the holder's commitment is to be published, and is not in a block yet.

@@ -6,13 +6,14 @@ use lightning::ln::msgs;
 use super::applying::secret_index as index_of;
 use crate::keys::Environment;
 use crate::message::Message;
+use crate::record::Closure;
 use crate::update::UpdateStep;
 
 use super::{Channel, ChannelError, Connection, Outbox};
 
 /// What a peer is told that lost its data: it must not publish, and this side will not either if it is
 /// this side that lost.
-const STALE: &str = "sync lost: the peer proved that it knows a later commitment";
+pub(super) const STALE: &str = "sync lost: the peer proved that it knows a later commitment";
 
 impl Channel {
     /// The connection is there: `channel_reestablish` goes first.
@@ -106,26 +107,12 @@ impl Channel {
     ) -> Result<bool, ChannelError> {
         let expected = message.next_remote_commitment_number;
         let number = self.record.holder.number;
-        let keys = environment.channel_keys(&self.record.parameters.keys_id);
-        if let Some(last) = expected.checked_sub(1) {
-            let is_known = last < (1 << 48)
-                && keys.commitment_secret(last) == message.your_last_per_commitment_secret;
-            if !is_known {
-                return Err(ChannelError::Close(
-                    "channel_reestablish with a wrong secret".into(),
-                ));
-            }
+        if !self.knows_secret(message, environment) {
+            return Err(ChannelError::Close(
+                "channel_reestablish with a wrong secret".into(),
+            ));
         }
-        if expected > number {
-            // Only this node could have told that secret: its own record is stale, and publishing
-            // its commitment would hand everything to the counterparty.
-            let step = UpdateStep::ChannelForceClosed {
-                reason: STALE.into(),
-                broadcast: false,
-            };
-            self.commit(vec![step], out)?;
-            return Err(ChannelError::Close(STALE.into()));
-        }
+        self.heed_proof(message, environment, out)?;
         match number - expected {
             0 => Ok(false),
             1 => Ok(true),
@@ -133,6 +120,45 @@ impl Channel {
                 "channel_reestablish with a very old commitment: the peer lost data".into(),
             )),
         }
+    }
+
+    /// Whether the message shows the last secret that the holder is said to have told.
+    fn knows_secret(&self, message: &msgs::ChannelReestablish, environment: &Environment) -> bool {
+        let Some(last) = message.next_remote_commitment_number.checked_sub(1) else {
+            return true;
+        };
+        let keys = environment.channel_keys(&self.record.parameters.keys_id);
+        last < (1 << 48) && keys.commitment_secret(last) == message.your_last_per_commitment_secret
+    }
+
+    /// If the message proves that this record is stale, nothing of it is published from now on, closed or
+    /// not: only this node could have told that secret, and what it would publish would hand everything to
+    /// the counterparty.
+    pub(crate) fn heed_proof(
+        &mut self,
+        message: &msgs::ChannelReestablish,
+        environment: &Environment,
+        out: &mut Outbox,
+    ) -> Result<(), ChannelError> {
+        let is_later = message.next_remote_commitment_number > self.record.holder.number;
+        if !is_later || !self.knows_secret(message, environment) {
+            return Ok(());
+        }
+        let may_publish = !matches!(
+            self.record.closure,
+            Some(Closure::Forced {
+                broadcast: false,
+                ..
+            })
+        );
+        if may_publish {
+            let step = UpdateStep::ChannelForceClosed {
+                reason: STALE.into(),
+                broadcast: false,
+            };
+            self.commit(vec![step], out)?;
+        }
+        Err(ChannelError::Close(STALE.into()))
     }
 
     /// Whether the counterparty missed the holder's last `commitment_signed`.

@@ -139,19 +139,20 @@ impl Node {
     /// to wait for, and that owe nobody an event.
     pub(super) fn archive(&mut self, out: &mut Outbox) {
         let tip = self.best_block.height;
+        let environment = &self.environment;
         let over: Vec<_> = self
             .channels
-            .values()
-            .filter(|channel| {
-                channel.record.onchain.funding_spend.is_some()
-                    && channel.volatile.closure_told
+            .values_mut()
+            .filter_map(|channel| {
+                let owes_nothing = channel.volatile.closure_told
                     && channel.record.events.is_empty()
-                    && channel.is_durable()
-                    && channel
-                        .position(&self.environment)
-                        .is_some_and(|position| channel.is_settled(&position, tip))
+                    && channel.is_durable();
+                if !owes_nothing || !channel.may_be_settled(tip) {
+                    return None;
+                }
+                let position = channel.current_position(environment)?;
+                channel.is_settled(&position, tip).then(|| channel.id())
             })
-            .map(Channel::id)
             .collect();
         for channel_id in over {
             self.channels.remove(&channel_id);

@@ -46,10 +46,21 @@ impl Node {
             return Ok(());
         };
         let funding = channel.record.parameters.funding;
-        for placed in transactions {
-            if placed.transaction.compute_txid() == funding.txid {
-                channel.funding_seen(&environment, block.height, placed, out)?;
+        let placed = transactions
+            .iter()
+            .find(|placed| placed.transaction.compute_txid() == funding.txid);
+        match placed {
+            Some(placed) => channel.funding_seen(&environment, block.height, placed, out)?,
+            // A reorganisation took it out while the node was down.
+            None if channel
+                .record
+                .funding
+                .confirmed
+                .is_some_and(|(at, _)| at == block.height) =>
+            {
+                channel.funding_unseen(block.height.saturating_sub(1), out)?;
             }
+            None => {}
         }
         self.connect_onchain(channel_id, block, is_tip, transactions, out)?;
         if let Some(channel) = self.channels.get_mut(&channel_id)

@@ -160,7 +160,8 @@ impl Node {
             return Ok(());
         };
         match message {
-            Message::ChannelReestablish(_) => {
+            Message::ChannelReestablish(m) => {
+                channel.heed_proof(m, &self.environment, out)?;
                 let data = "the channel is closed".into();
                 let error = Message::Error(msgs::ErrorMessage { channel_id, data });
                 out.send_now(channel.peer(), error);

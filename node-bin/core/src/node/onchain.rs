@@ -42,7 +42,7 @@ impl Node {
             return Ok(());
         };
         let was_open = channel.record.closure.is_none();
-        channel.watch_block(&environment, block.height, transactions, out)?;
+        channel.watch_block(&environment, block.height, is_tip, transactions, out)?;
         if was_open && matches!(channel.record.closure, Some(Closure::Cooperative { .. })) {
             self.tell_cooperative(channel_id, out);
         }
@@ -53,11 +53,10 @@ impl Node {
             channel.force_close(&environment, &reason, true, out);
             return Ok(());
         }
-        if let Some(position) = channel.position(&environment) {
-            let steps = channel.decided(&position, block.height);
-            if !steps.is_empty() {
-                channel.commit(steps, out)?;
-            }
+        let position = channel.current_position(&environment);
+        let steps = channel.due_steps(position.as_deref(), block.height);
+        if !steps.is_empty() {
+            channel.commit(steps, out)?;
         }
         channel.volatile.claims_due |= is_tip;
         Ok(())
@@ -81,6 +80,11 @@ impl Node {
     }
 
     fn publish_claims_of(&mut self, channel_id: ChannelId, out: &mut Outbox) {
+        let environment = self.environment.clone();
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return;
+        };
+        let position = channel.current_position(&environment);
         let Some(channel) = self.channels.get(&channel_id) else {
             return;
         };
@@ -92,7 +96,9 @@ impl Node {
             let Some(channel) = self.channels.get(&channel_id) else {
                 return;
             };
-            let feerate_per_kw = self.bumped_feerate(channel.volatile.published_at);
+            let since = channel.volatile.published_at.into_iter();
+            let since = since.chain(channel.urgent_since()).min();
+            let feerate_per_kw = self.bumped_feerate(since);
             let effect = Effect::BumpCommitment {
                 channel_id,
                 feerate_per_kw,
@@ -100,7 +106,7 @@ impl Node {
             out.after(channel.store(), effect);
             return;
         }
-        let Some(position) = channel.position(&self.environment) else {
+        let Some(position) = position else {
             if let Some(Closure::Cooperative { transaction }) = &channel.record.closure {
                 let transactions = vec![transaction.clone()];
                 out.after(
@@ -152,7 +158,7 @@ impl Node {
         let mut groups: Vec<(Vec<Claim>, u32)> = contested
             .into_iter()
             .map(|(claim, confirmed)| {
-                let since = claim.least_tip_height(parameters, confirmed);
+                let since = claim.least_tip_height(parameters, confirmed).max(confirmed);
                 (vec![claim], since)
             })
             .collect();
@@ -166,18 +172,21 @@ impl Node {
         groups
             .into_iter()
             .filter_map(|(claims, since)| {
-                let feerate_per_kw = self.bumped_feerate(Some(since));
-                let built = claim_transaction(
-                    &self.environment,
-                    parameters,
-                    &claims,
-                    &self.environment.destination_script,
-                    feerate_per_kw,
-                );
-                match built {
-                    Ok(built) => Some(built.transaction),
-                    Err(ClaimError::Uneconomic { .. } | ClaimError::Impossible) => None,
-                }
+                // What is not worth a high fee may be worth the usual one.
+                let rates = [self.bumped_feerate(Some(since)), self.policy.feerate_per_kw];
+                rates.into_iter().find_map(|feerate_per_kw| {
+                    let built = claim_transaction(
+                        &self.environment,
+                        parameters,
+                        &claims,
+                        &self.environment.destination_script,
+                        feerate_per_kw,
+                    );
+                    match built {
+                        Ok(built) => Some(built.transaction),
+                        Err(ClaimError::Uneconomic { .. } | ClaimError::Impossible) => None,
+                    }
+                })
             })
             .collect()
     }

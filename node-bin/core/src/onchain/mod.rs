@@ -10,4 +10,4 @@ pub mod signer;
 pub mod spend;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -2,7 +2,6 @@
 
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::{OutPoint, Transaction, TxIn};
-use lightning::ln::chan_utils::HTLCClaim;
 use lightning::types::payment::PaymentPreimage;
 
 use super::identify::{HtlcOutput, OutputKind};
@@ -64,31 +63,39 @@ pub fn read_delayed_spend(input: &TxIn) -> SpendPath {
     }
 }
 
+/// Bytes of the revocation key in a witness.
+const KEY_BYTES: usize = 33;
+/// `0 <signature> <signature> <selector> <script>`, which only both sides' signatures make: a second stage.
+const SECOND_STAGE_ELEMENTS: usize = 5;
+/// `<signature> <selector> <script>`.
+const DIRECT_ELEMENTS: usize = 3;
+
+/// Scripts take any selector that is no preimage for a timeout's (they look at its length, and drop it): a
+/// peer that writes an odd one must not get past whoever watches for its second stage.
 fn read_htlc_spend(htlc: &HtlcOutput, input: &TxIn) -> SpendPath {
-    match HTLCClaim::from_witness(&input.witness) {
-        Some(HTLCClaim::OfferedPreimage) => preimage(htlc, input, false),
-        Some(HTLCClaim::AcceptedPreimage) => preimage(htlc, input, true),
-        Some(HTLCClaim::OfferedTimeout) => SpendPath::Timeout { second_stage: true },
-        Some(HTLCClaim::AcceptedTimeout) => SpendPath::Timeout {
+    let Some(selector) = input.witness.second_to_last() else {
+        return SpendPath::Unknown;
+    };
+    let preimage = <[u8; 32]>::try_from(selector).ok();
+    match (input.witness.len(), preimage) {
+        (SECOND_STAGE_ELEMENTS, Some(bytes)) => read_preimage(htlc, bytes, true),
+        (SECOND_STAGE_ELEMENTS, None) => SpendPath::Timeout { second_stage: true },
+        (DIRECT_ELEMENTS, Some(bytes)) => read_preimage(htlc, bytes, false),
+        (DIRECT_ELEMENTS, None) if selector.len() == KEY_BYTES => SpendPath::Revocation,
+        (DIRECT_ELEMENTS, None) => SpendPath::Timeout {
             second_stage: false,
         },
-        Some(HTLCClaim::Revocation) => SpendPath::Revocation,
-        None => SpendPath::Unknown,
+        _ => SpendPath::Unknown,
     }
 }
 
-fn preimage(htlc: &HtlcOutput, input: &TxIn, second_stage: bool) -> SpendPath {
-    let found = input
-        .witness
-        .second_to_last()
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-        .filter(|bytes| sha256::Hash::hash(bytes).to_byte_array() == htlc.payment_hash.0);
-    match found {
-        Some(bytes) => SpendPath::Preimage {
-            preimage: PaymentPreimage(bytes),
-            second_stage,
-        },
-        None => SpendPath::Unknown,
+fn read_preimage(htlc: &HtlcOutput, bytes: [u8; 32], second_stage: bool) -> SpendPath {
+    if sha256::Hash::hash(&bytes).to_byte_array() != htlc.payment_hash.0 {
+        return SpendPath::Unknown;
+    }
+    SpendPath::Preimage {
+        preimage: PaymentPreimage(bytes),
+        second_stage,
     }
 }
 

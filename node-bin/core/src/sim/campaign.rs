@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use bitcoin::secp256k1::rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::crash::Image;
-use super::explore::{Report, panic_words};
+use super::explore::{Endings, Report, panic_words};
+use super::fault::Fault;
 use super::judge::{Verdict, judge_alive};
-use super::plan::{Fault, Plan};
+use super::plan::Plan;
 use super::setup::SetupError;
 use super::world::{Persistence, Schedule, World};
 
@@ -28,6 +29,8 @@ pub struct Campaign {
     pub cases: u64,
     /// No case is begun after that long.
     pub time_limit: Option<Duration>,
+    /// Channels closed by force, reorganisations and cheats among the faults.
+    pub endings: Endings,
     /// Threads.
     pub threads: usize,
 }
@@ -74,7 +77,7 @@ impl Campaign {
             let mut plan = Plan::new(flow, persistence, Schedule::Random, seed);
             let mut world = plan.start()?;
             let result = catch_unwind(AssertUnwindSafe(|| {
-                run(&mut world, &mut plan, &mut dice);
+                run(&mut world, &mut plan, &mut dice, self.endings);
                 judge_alive(&mut world)
             }));
             let verdict = result.unwrap_or_else(|panic| Verdict {
@@ -87,18 +90,35 @@ impl Campaign {
 }
 
 /// Plays a case, and writes down its faults as they happen.
-fn run(world: &mut World, plan: &mut Plan, dice: &mut StdRng) {
+fn run(world: &mut World, plan: &mut Plan, dice: &mut StdRng, endings: Endings) {
     // The first fault anywhere in the flow, the others soon after it: in the recovery.
     let faults = dice.gen_range(1..=FAULTS);
     for number in 0..faults {
-        let gap = if number == 0 { 300 } else { 80 };
+        let gap = match (number, endings == Endings::default()) {
+            (0, true) => 300,
+            // What happens on the chain takes longer.
+            (0, false) => 900,
+            _ => 80,
+        };
         let at = world.actions + dice.gen_range(0..gap);
         while world.actions < at && world.advance() {}
-        let fault = fault(world, dice);
+        let fault = ending(world, dice, endings).unwrap_or_else(|| fault(world, dice));
         plan.faults.push(fault.clone());
         world.suffer(&fault);
     }
     world.run_to_rest();
+}
+
+/// Sometimes, one of the faults that end channels, or replace blocks.
+fn ending(world: &World, dice: &mut StdRng, endings: Endings) -> Option<Fault> {
+    if endings == Endings::default() || dice.gen_bool(0.5) {
+        return None;
+    }
+    let mut possible = endings.possible(world);
+    match possible.len() {
+        0 => None,
+        count => Some(possible.swap_remove(dice.gen_range(0..count))),
+    }
 }
 
 fn fault(world: &World, dice: &mut StdRng) -> Fault {
@@ -108,7 +128,12 @@ fn fault(world: &World, dice: &mut StdRng) -> Fault {
         let pair = world.links[link].ends;
         return Fault::Cut { pair, at };
     }
-    let node = dice.gen_range(0..world.nodes.len());
+    let alive = world.nodes.iter().enumerate();
+    let alive: Vec<usize> = alive
+        .filter(|(_, node)| !node.is_gone)
+        .map(|(at, _)| at)
+        .collect();
+    let node = alive[dice.gen_range(0..alive.len())];
     let in_flight = world.nodes[node].disk.in_flight();
     let image = Image {
         kept: in_flight

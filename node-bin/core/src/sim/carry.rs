@@ -137,6 +137,7 @@ impl World {
         let (sequence, landed) = self.nodes[node].disk.land(store)?;
         match landed {
             Ok(Landed::Channel { before, after }) => {
+                self.keep_commitment(node, store, &after);
                 judge::durable::landed(self, node, before.as_deref(), &after);
             }
             Ok(Landed::Payment) => {}
@@ -172,7 +173,7 @@ impl World {
 
     /// Gives transactions to the chain. That it refuses one is nobody's fault: another was first, or a
     /// node has not seen the newest block.
-    fn publish(&mut self, transactions: Vec<Transaction>) {
+    pub(super) fn publish(&mut self, transactions: Vec<Transaction>) {
         for transaction in transactions {
             let txid = transaction.compute_txid();
             if let Err(refusal) = self.chain.publish(transaction) {

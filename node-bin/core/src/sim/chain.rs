@@ -1,5 +1,5 @@
-//! A chain of made-up blocks. Scripts and signatures are not checked; what is spent, when it may be, and what
-//! replaces what in the mempool, is. Owns the blocks and the mempool; knows no node.
+//! A chain of made-up blocks. What is spent, when it may be, and what replaces what in the mempool, is checked;
+//! scripts and signatures are in tests. Owns the blocks and the mempool; knows no node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +24,17 @@ pub struct Block {
     pub transactions: Vec<PlacedTransaction>,
 }
 
+/// What becomes of the transactions in blocks that a reorganisation takes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They wait in the mempool again.
+    Kept,
+    /// They are gone: whoever wants them in a block publishes them again.
+    Lost,
+    /// What was too late against them is mined in their place.
+    Rivals,
+}
+
 /// A transaction that the chain has taken.
 #[derive(Clone, Debug)]
 struct Known {
@@ -42,6 +53,9 @@ pub enum Refusal {
     /// A lock time, of the transaction or of an input.
     #[error("it is too early")]
     TooEarly,
+    /// No miner takes it.
+    #[error("it is censored")]
+    Censored,
     /// An input is spent in a block, or in the mempool by what pays as much.
     #[error("an input is spent")]
     Spent,
@@ -59,7 +73,16 @@ pub struct Chain {
     /// Wallets' coins: what transactions may spend that come from nowhere, in satoshis.
     coins: BTreeMap<OutPoint, u64>,
     spent: BTreeMap<OutPoint, Txid>,
+    /// What was refused because another was first, or replaced: what another chain could hold.
+    rivals: Vec<Arc<Transaction>>,
+    /// Outputs whose spends no miner takes.
+    censored: BTreeSet<OutPoint>,
+    /// Reorganisations so far: blocks of different ones have different hashes.
+    forks: u32,
 }
+
+/// Rivals that are remembered, the newest.
+const RIVALS: usize = 32;
 
 impl Chain {
     /// The tip.
@@ -76,7 +99,7 @@ impl Chain {
     pub fn base() -> BestBlock {
         BestBlock {
             height: BASE_HEIGHT,
-            hash: hash_at(BASE_HEIGHT),
+            hash: hash_at(BASE_HEIGHT, 0),
         }
     }
 
@@ -88,9 +111,10 @@ impl Chain {
 
     /// How a node that has seen the chain up to this height sees it.
     pub fn best_at(&self, height: u32) -> BestBlock {
+        let block = self.block(height);
         BestBlock {
             height,
-            hash: hash_at(height),
+            hash: block.map_or_else(|| hash_at(height, 0), |block| block.hash),
         }
     }
 
@@ -104,6 +128,11 @@ impl Chain {
         let txid = transaction.compute_txid();
         if self.known.contains_key(&txid) {
             return Ok(());
+        }
+        let mut inputs = transaction.input.iter();
+        if inputs.any(|input| self.censored.contains(&input.previous_output)) {
+            self.remember(Arc::new(transaction));
+            return Err(Refusal::Censored);
         }
         let mut in_sat = 0;
         for input in &transaction.input {
@@ -119,7 +148,12 @@ impl Chain {
         }
         let out_sat: u64 = transaction.output.iter().map(|o| o.value.to_sat()).sum();
         let fee_sat = in_sat.checked_sub(out_sat).ok_or(Refusal::MakesCoins)?;
-        self.replace(&transaction, fee_sat)?;
+        #[cfg(test)]
+        self.check_scripts(&transaction);
+        if let Err(refusal) = self.replace(&transaction, fee_sat) {
+            self.remember(Arc::new(transaction));
+            return Err(refusal);
+        }
         for input in &transaction.input {
             self.spent.insert(input.previous_output, txid);
         }
@@ -133,6 +167,19 @@ impl Chain {
             },
         );
         Ok(())
+    }
+
+    /// From now on no miner takes what spends this output, or any does again.
+    pub fn censor(&mut self, outpoint: OutPoint, is_censored: bool) {
+        match is_censored {
+            true => self.censored.insert(outpoint),
+            false => self.censored.remove(&outpoint),
+        };
+    }
+
+    /// What was refused because another was first, because of censors, or replaced; the newest last.
+    pub fn rivals(&self) -> impl Iterator<Item = &Transaction> {
+        self.rivals.iter().map(Arc::as_ref)
     }
 
     /// What an input is worth in satoshis, if it can be spent in the next block.
@@ -184,11 +231,20 @@ impl Chain {
         Ok(())
     }
 
+    fn remember(&mut self, rival: Arc<Transaction>) {
+        if !self.rivals.contains(&rival) {
+            self.rivals.push(rival);
+            let surplus = self.rivals.len().saturating_sub(RIVALS);
+            self.rivals.drain(..surplus);
+        }
+    }
+
     /// A transaction leaves the mempool with all that spends it.
     fn evict(&mut self, txid: &Txid) {
         let Some(known) = self.known.remove(txid) else {
             return;
         };
+        self.remember(known.transaction.clone());
         self.mempool.retain(|other| other != txid);
         for input in &known.transaction.input {
             self.spent.remove(&input.previous_output);
@@ -226,96 +282,95 @@ impl Chain {
             }
         }
         self.blocks.push(Arc::new(Block {
-            hash: hash_at(height),
+            hash: hash_at(height, self.forks),
             transactions,
         }));
     }
-}
 
-fn hash_at(height: u32) -> BlockHash {
-    BlockHash::hash(&height.to_be_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bitcoin::{Amount, ScriptBuf, Sequence, TxOut};
-
-    fn coin() -> OutPoint {
-        OutPoint::new(Txid::all_zeros(), 7)
+    /// How many of the last blocks are more than empty, and how deep the deepest of these is, at most.
+    pub fn busy_depths(&self, most: usize) -> Vec<u32> {
+        let blocks = self.blocks.iter().rev().take(most).zip(1..);
+        let busy = blocks.filter(|(block, _)| !block.transactions.is_empty());
+        busy.map(|(_, depth)| depth).collect()
     }
 
-    fn spending(previous_output: OutPoint, value_sat: u64) -> Transaction {
-        Transaction {
-            version: Version::TWO,
-            lock_time: LockTime::ZERO,
-            input: vec![TxIn {
-                previous_output,
-                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-                ..TxIn::default()
-            }],
-            output: vec![TxOut {
-                value: Amount::from_sat(value_sat),
-                script_pubkey: ScriptBuf::new(),
-            }],
+    /// Replaces the last blocks by as many and one more, empty ones; of rivals, the last holds what can be
+    /// mined. Returns the height of the last block that stays.
+    pub fn reorganise(&mut self, depth: u32, fate: Fate) -> u32 {
+        let stay = self.blocks.len().saturating_sub(depth as usize);
+        let gone = self.blocks.split_off(stay);
+        let fork = self.height();
+        self.forks += 1;
+        let mut unmined: Vec<Arc<Transaction>> = Vec::new();
+        let waiting = std::mem::take(&mut self.mempool);
+        let mined = gone.iter().flat_map(|block| &block.transactions);
+        let txids: Vec<Txid> = mined
+            .map(|placed| placed.transaction.compute_txid())
+            .collect();
+        for txid in txids.iter().chain(&waiting) {
+            if let Some(known) = self.known.remove(txid) {
+                for input in &known.transaction.input {
+                    self.spent.remove(&input.previous_output);
+                }
+                unmined.push(known.transaction);
+            }
+        }
+        let rivals = std::mem::take(&mut self.rivals);
+        let empty = match fate {
+            Fate::Rivals => depth,
+            Fate::Kept | Fate::Lost => depth + 1,
+        };
+        (0..empty).for_each(|_| self.mine());
+        if fate == Fate::Rivals {
+            self.publish_all(&rivals);
+            self.mine();
+            self.publish_all(&unmined);
+        } else if fate == Fate::Kept {
+            self.publish_all(&unmined);
+        }
+        for rival in rivals.into_iter().chain(unmined) {
+            if !self.knows(&rival.compute_txid()) {
+                self.remember(rival);
+            }
+        }
+        fork
+    }
+
+    fn publish_all(&mut self, transactions: &[Arc<Transaction>]) {
+        for transaction in transactions {
+            // What is too early now, or too late, has to be published again by whoever wants it.
+            let _ = self.publish(Transaction::clone(transaction));
         }
     }
 
-    fn first_output(transaction: &Transaction) -> OutPoint {
-        OutPoint::new(transaction.compute_txid(), 0)
-    }
-
-    fn chain() -> Chain {
-        let mut chain = Chain::default();
-        chain.give(coin(), 1_000);
-        chain
-    }
-
-    #[test]
-    fn an_output_is_spent_once_and_a_transaction_is_mined_once() {
-        let mut chain = chain();
-        let first = spending(coin(), 900);
-        assert_eq!(chain.publish(first.clone()), Ok(()));
-        assert_eq!(chain.publish(first.clone()), Ok(()));
-        assert_eq!(chain.publish(spending(coin(), 950)), Err(Refusal::Spent));
-        chain.mine();
-        chain.mine();
-        let placed = |height| chain.block(height).map(|block| block.transactions.len());
-        assert_eq!(placed(BASE_HEIGHT + 1), Some(1));
-        assert_eq!(placed(BASE_HEIGHT + 2), Some(0));
-        assert_eq!(chain.spender(&coin()), Some((&first, 100)));
-        assert_eq!(chain.publish(spending(coin(), 1)), Err(Refusal::Spent));
-    }
-
-    #[test]
-    fn what_pays_more_replaces_what_waits_and_all_that_spends_it() {
-        let mut chain = chain();
-        let first = spending(coin(), 900);
-        let child = spending(first_output(&first), 800);
-        assert_eq!(chain.publish(child.clone()), Err(Refusal::MissingInput));
-        assert_eq!(chain.publish(first.clone()), Ok(()));
-        assert_eq!(chain.publish(child.clone()), Ok(()));
-        assert_eq!(chain.publish(spending(coin(), 800)), Ok(()));
-        assert!(!chain.knows(&first.compute_txid()) && !chain.knows(&child.compute_txid()));
-        assert_eq!(chain.publish(child), Err(Refusal::MissingInput));
-        let richer = spending(first_output(&spending(coin(), 800)), 801);
-        assert_eq!(chain.publish(richer), Err(Refusal::MakesCoins));
-    }
-
-    #[test]
-    fn locks_hold_until_their_height() {
-        let mut chain = chain();
-        let mut absolute = spending(coin(), 900);
-        absolute.lock_time = LockTime::from_consensus(BASE_HEIGHT + 1);
-        assert_eq!(chain.publish(absolute.clone()), Err(Refusal::TooEarly));
-        chain.mine();
-        assert_eq!(chain.publish(absolute.clone()), Ok(()));
-        let mut relative = spending(first_output(&absolute), 800);
-        relative.input[0].sequence = Sequence::from_height(2);
-        assert_eq!(chain.publish(relative.clone()), Err(Refusal::TooEarly));
-        chain.mine();
-        assert_eq!(chain.publish(relative.clone()), Err(Refusal::TooEarly));
-        chain.mine();
-        assert_eq!(chain.publish(relative), Ok(()));
+    /// Every script of a transaction of a channel has to be satisfied. What a wallet signs is made up.
+    #[cfg(test)]
+    fn check_scripts(&self, transaction: &Transaction) {
+        let bytes = bitcoin::consensus::serialize(transaction);
+        for (index, input) in transaction.input.iter().enumerate() {
+            let outpoint = &input.previous_output;
+            let Some(known) = self.known.get(&outpoint.txid) else {
+                continue;
+            };
+            let spent = &known.transaction.output[outpoint.vout as usize];
+            let checked = bitcoinconsensus::verify_with_flags(
+                spent.script_pubkey.as_bytes(),
+                spent.value.to_sat(),
+                &bytes,
+                None,
+                index,
+                bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT,
+            );
+            assert_eq!(checked, Ok(()), "input {index} of {transaction:?}");
+        }
     }
 }
+
+fn hash_at(height: u32, forks: u32) -> BlockHash {
+    let mut bytes = height.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&forks.to_be_bytes());
+    BlockHash::hash(&bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::channel::Connection;
 
+use super::fault::Fault;
 use super::judge::{Verdict, judge, judge_alive};
-use super::plan::{Fault, Plan};
+use super::plan::Plan;
 use super::schedule::Action;
 use super::setup::SetupError;
 use super::world::World;
+
+mod endings;
+
+pub use endings::Endings;
 
 /// Failures kept with their plans; the rest are counted.
 const FAILURES_KEPT: usize = 50;
@@ -42,10 +47,31 @@ pub struct Options {
     pub lost_acks: bool,
     /// Images too that have lost the records of own payments.
     pub lost_payments: bool,
+    /// Channels closed by force, reorganisations and cheats too.
+    pub endings: Endings,
+    /// Further faults hit within so many actions of the one before; none: wherever the scope says.
+    pub within: Option<u64>,
     /// Threads.
     pub threads: usize,
     /// No case is begun after that long.
     pub time_limit: Option<Duration>,
+}
+
+impl Default for Options {
+    /// One crash, anywhere.
+    fn default() -> Self {
+        Options {
+            depth: 1,
+            scope: Scope::Restarted,
+            cuts: false,
+            lost_acks: false,
+            lost_payments: false,
+            endings: Endings::default(),
+            within: None,
+            threads: 1,
+            time_limit: None,
+        }
+    }
 }
 
 /// A case that failed.
@@ -68,6 +94,10 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Payments that ended otherwise than planned, and honestly so.
     pub ended_otherwise: u64,
+    /// Moments of the run without faults of which all cases were judged.
+    pub moments: u64,
+    /// Moments of it that the time limit kept from that.
+    pub moments_missed: u64,
     /// Actions in the run without faults.
     pub actions: u64,
     /// The time limit came first.
@@ -86,6 +116,8 @@ impl Report {
         self.cases += other.cases;
         self.failed += other.failed;
         self.ended_otherwise += other.ended_otherwise;
+        self.moments += other.moments;
+        self.moments_missed += other.moments_missed;
         self.actions = self.actions.max(other.actions);
         self.is_cut_short |= other.is_cut_short;
         self.forking += other.forking;
@@ -157,7 +189,6 @@ impl Worker<'_> {
     /// Runs a world to rest and judges it. On the way, forks it at every point if more crashes are
     /// wanted. `restarted`: the node that died last.
     fn case(&mut self, mut world: World, plan: &Plan, crashes: usize, restarted: Option<usize>) {
-        let is_first = plan.faults.is_empty();
         let result = catch_unwind(AssertUnwindSafe(|| {
             if crashes > 0 {
                 self.walk(&mut world, plan, crashes, restarted);
@@ -174,7 +205,7 @@ impl Worker<'_> {
             self.report.judging += started.elapsed();
             verdict
         }));
-        if is_first && !self.claim((u64::MAX, 0, false)) {
+        if !self.claim(plan, (u64::MAX, 0, false)) {
             return;
         }
         let verdict = result.unwrap_or_else(|panic| Verdict {
@@ -187,26 +218,33 @@ impl Worker<'_> {
     fn walk(&mut self, world: &mut World, plan: &Plan, crashes: usize, restarted: Option<usize>) {
         let mut last_point = None;
         let mut is_open = true;
+        let begun = world.actions;
         while let Some(action) = world.choose() {
             if self.is_late() {
                 self.report.is_cut_short = true;
                 is_open = false;
             }
+            if let (Some(within), false) = (self.options.within, plan.faults.is_empty()) {
+                is_open &= world.actions <= begun + within;
+            }
+            if is_open {
+                self.endings(world, plan, crashes, action);
+            }
             let node = match action {
-                Action::Run(node) if is_open && self.concerns(node, restarted) => Some(node),
+                Action::Run(node) if self.concerns(node, restarted) => Some(node),
                 _ => None,
             };
             if let Some(node) = node
                 && last_point != Some((world.actions, node))
             {
-                self.point(world, plan, crashes, node);
+                self.point(world, plan, crashes, node, is_open);
             }
             if let (Action::Deliver { link, .. }, true) = (action, self.options.cuts && is_open) {
                 self.cut(world, plan, crashes, link);
             }
             world.perform(action);
             if let Some(node) = node {
-                self.point(world, plan, crashes, node);
+                self.point(world, plan, crashes, node, is_open);
                 last_point = Some((world.actions, node));
             }
             let restarted_only = self.options.scope == Scope::Restarted;
@@ -228,18 +266,39 @@ impl Worker<'_> {
         limit.is_some_and(|limit| self.started.elapsed() > limit)
     }
 
-    fn claim(&self, point: (u64, usize, bool)) -> bool {
+    /// Whether this thread is to do what follows from this point: the first to ask is, where all walk
+    /// the same way.
+    fn claim(&self, plan: &Plan, point: (u64, usize, bool)) -> bool {
+        if !plan.faults.is_empty() {
+            return true;
+        }
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         claimed.insert(point)
     }
 
-    /// All crashes of a node that are possible now.
-    fn point(&mut self, world: &World, plan: &Plan, crashes: usize, node: usize) {
+    /// All that was to be tried at a moment of the first run has been, or time was up.
+    pub(super) fn pass(&mut self, plan: &Plan) {
+        if plan.faults.is_empty() {
+            match self.is_late() {
+                false => self.report.moments += 1,
+                true => self.report.moments_missed += 1,
+            }
+        }
+    }
+
+    /// All crashes of a node that are possible now, unless it is too late for them.
+    fn point(&mut self, world: &World, plan: &Plan, crashes: usize, node: usize, is_open: bool) {
         let at = world.actions;
-        if plan.faults.is_empty() && !self.claim((at, node, false)) {
+        if !is_open && !plan.faults.is_empty() {
             return;
         }
-        let mut images = world.images(node);
+        if !self.claim(plan, (at, node, false)) {
+            return;
+        }
+        let mut images = match is_open {
+            true => world.images(node),
+            false => return self.pass(plan),
+        };
         if self.options.lost_acks {
             let mut lost = images[0].clone();
             lost.acks_lost = true;
@@ -254,11 +313,12 @@ impl Worker<'_> {
             let fault = Fault::Crash { node, at, image };
             self.fork(world, plan, crashes, &fault, Some(node));
         }
+        self.pass(plan);
     }
 
     fn cut(&mut self, world: &World, plan: &Plan, crashes: usize, link: usize) {
         let at = world.actions;
-        if plan.faults.is_empty() && !self.claim((at, link, true)) {
+        if !self.claim(plan, (at, link, true)) {
             return;
         }
         let pair = world.links[link].ends;

@@ -70,6 +70,9 @@ pub enum Step {
         /// How many.
         blocks: u32,
     },
+    /// Blocks are mined until all that is left of the channels on the chain is in wallets: claims, expiries,
+    /// delays.
+    Settle,
 }
 
 /// A flow.
@@ -127,7 +130,7 @@ impl Flow {
 
 impl PlannedPayment {
     /// Whether it went through, as far as users were told: by the payer, or, if the payer lost its
-    /// records, by the payee.
+    /// records or is gone, by the payee.
     pub fn was_sent(&self, world: &World) -> bool {
         let payer = &world.nodes[self.payer];
         let is_sent = payer.user.handled().any(|event| {
@@ -139,7 +142,7 @@ impl PlannedPayment {
             matches!(event, UserEvent::PaymentClaimed { payment_hash, .. }
                 if *payment_hash == self.payment_hash)
         });
-        is_sent || (payer.has_lost_payments && is_claimed)
+        is_sent || ((payer.has_lost_payments || payer.is_gone) && is_claimed)
     }
 
     /// What the payer gives for fees, in millisatoshis.

@@ -10,6 +10,9 @@ use super::world::World;
 /// A payment below every dust limit, in millisatoshis.
 const DUST_MSAT: u64 = 100_001;
 
+/// A payment whose two halves are the same, in millisatoshis.
+const TWINS_MSAT: u64 = 40_000_000;
+
 pub(super) const A: usize = 0;
 pub(super) const B: usize = 1;
 pub(super) const C: usize = 2;
@@ -81,11 +84,11 @@ pub const FLOWS: &[(&str, Topology, Write)] = &[
     }),
     ("force-downstream", Topology::Line, |s| {
         s.pay(&[A, B, C], Kind::HoldAndClaim);
-        s.force_before_the_claim(B, [B, C]);
+        s.force_before_the_claim(B, &[[B, C]]);
     }),
     ("force-by-payee", Topology::Line, |s| {
         s.pay(&[A, B, C], Kind::HoldAndClaim);
-        s.force_before_the_claim(C, [B, C]);
+        s.force_before_the_claim(C, &[[B, C]]);
     }),
     ("force-race", Topology::Line, |s| {
         s.pay(&[A, B, C], Kind::HoldAndClaim);
@@ -93,19 +96,43 @@ pub const FLOWS: &[(&str, Topology, Write)] = &[
     }),
     ("force-upstream", Topology::Line, |s| {
         s.pay(&[A, B, C], Kind::HoldAndClaim);
-        s.force_before_the_claim(A, [A, B]);
+        s.force_before_the_claim(A, &[[A, B]]);
     }),
     ("force-own-upstream", Topology::Line, |s| {
         s.pay(&[A, B, C], Kind::HoldAndClaim);
-        s.force_before_the_claim(B, [A, B]);
+        s.force_before_the_claim(B, &[[A, B]]);
     }),
     ("force-timeout", Topology::Line, |s| {
         s.pay(&[A, B, C], Kind::HoldForEver);
-        s.force_before_the_claim(B, [B, C]);
+        s.force_before_the_claim(B, &[[B, C]]);
     }),
     ("force-mpp", Topology::Diamond, |s| {
         s.pay_parts(&[&[A, B, D], &[A, C, D]], Kind::HoldAndClaim);
-        s.force_before_the_claim(D, [B, D]);
+        s.force_before_the_claim(D, &[[B, D]]);
+    }),
+    ("force-both", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldAndClaim);
+        s.force_before_the_claim(B, &[[A, B], [B, C]]);
+    }),
+    ("force-both-timeout", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldForEver);
+        s.force_before_the_claim(B, &[[A, B], [B, C]]);
+    }),
+    ("force-dust", Topology::Line, |s| {
+        s.amount_msat = DUST_MSAT;
+        s.pay(&[A, B, C], Kind::HoldForEver);
+        s.force_before_the_claim(B, &[[B, C]]);
+    }),
+    // Two HTLCs that no commitment tells apart.
+    ("force-twins", Topology::Line, |s| {
+        s.amount_msat = TWINS_MSAT;
+        s.pay_parts(&[&[A, B, C], &[A, B, C]], Kind::HoldAndClaim);
+        s.force_before_the_claim(B, &[[B, C]]);
+    }),
+    ("force-twins-timeout", Topology::Line, |s| {
+        s.amount_msat = TWINS_MSAT;
+        s.pay_parts(&[&[A, B, C], &[A, B, C]], Kind::HoldForEver);
+        s.force_before_the_claim(C, &[[B, C]]);
     }),
     ("retry", Topology::Diamond, |s| {
         s.pay_with_retries(&[&[A, B, D], &[A, C, D]])

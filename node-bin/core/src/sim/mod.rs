@@ -9,7 +9,11 @@ mod carry;
 pub mod chain;
 pub mod crash;
 pub mod disk;
+mod ending;
+#[cfg(test)]
+mod ending_tests;
 pub mod explore;
+pub mod fault;
 pub mod flow;
 pub mod flows;
 pub mod judge;

@@ -38,6 +38,8 @@ pub struct SimNode {
     pub user: User,
     /// Its records of own payments were lost once: it may not know of some.
     pub has_lost_payments: bool,
+    /// It has cheated, and nobody sees it again.
+    pub is_gone: bool,
     /// Counted from 0.
     pub life: u32,
     /// Height up to which it has been given blocks in this life.

@@ -3,31 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::crash::Image;
+use super::fault::Fault;
 use super::flows::start;
 use super::setup::SetupError;
 use super::world::{Persistence, Schedule, World};
-
-/// A fault, after so many actions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A node dies.
-    Crash {
-        /// Which.
-        node: usize,
-        /// After how many actions.
-        at: u64,
-        /// What is left.
-        image: Image,
-    },
-    /// A connection ends.
-    Cut {
-        /// Between whom.
-        pair: [usize; 2],
-        /// After how many actions.
-        at: u64,
-    },
-}
 
 /// A case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +26,7 @@ pub struct Plan {
 /// A plan that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a plan is `FLOW sync|async fixed|random seed=N [crash=NODE@N[:keep=N.N][:arrive][:acks][:payments]] [cut=NODE-NODE@N]`: {0} is not understood"
+    "a plan is `FLOW sync|async fixed|random seed=N [crash=NODE@N[:keep=N.N][:arrive][:acks][:payments]] [cut=NODE-NODE@N] [close=NODE:NODE-NODE@N[:mined]] [reorg=DEPTH:kept|lost|rivals@N] [cheat=NODE:NODE-NODE:NUMBER@N[:late]]`: {0} is not understood"
 )]
 pub struct PlanError(String);
 
@@ -91,60 +70,6 @@ impl Plan {
     }
 }
 
-impl Fault {
-    /// After how many actions.
-    pub fn at(&self) -> u64 {
-        match self {
-            Fault::Crash { at, .. } | Fault::Cut { at, .. } => *at,
-        }
-    }
-}
-
-impl World {
-    /// A fault happens now.
-    pub fn suffer(&mut self, fault: &Fault) {
-        self.faults += 1;
-        match fault {
-            Fault::Crash { node, image, .. } => self.crash(*node, image),
-            Fault::Cut { pair, .. } => {
-                self.cut(pair[0], pair[1]);
-                self.recovering = true;
-            }
-        }
-    }
-}
-
-fn letter(node: usize) -> char {
-    ('A'..).nth(node).unwrap_or('?')
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Crash { node, at, image } => {
-                write!(f, "crash={}@{at}", letter(*node))?;
-                if !image.kept.is_empty() {
-                    let kept: Vec<String> = image.kept.iter().map(usize::to_string).collect();
-                    write!(f, ":keep={}", kept.join("."))?;
-                }
-                if image.messages_arrive {
-                    write!(f, ":arrive")?;
-                }
-                if image.acks_lost {
-                    write!(f, ":acks")?;
-                }
-                if image.payments_lost {
-                    write!(f, ":payments")?;
-                }
-                Ok(())
-            }
-            Fault::Cut { pair, at } => {
-                write!(f, "cut={}-{}@{at}", letter(pair[0]), letter(pair[1]))
-            }
-        }
-    }
-}
-
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let persistence = match self.persistence {
@@ -183,9 +108,10 @@ impl FromStr for Plan {
                 "random" => plan.schedule = Schedule::Random,
                 _ => match word.split_once('=').ok_or_else(unknown)? {
                     ("seed", number) => plan.seed = number.parse().map_err(|_| unknown())?,
-                    ("crash", rest) => plan.faults.push(crash(rest).ok_or_else(unknown)?),
-                    ("cut", rest) => plan.faults.push(cut(rest).ok_or_else(unknown)?),
-                    _ => return Err(unknown()),
+                    (kind, rest) => {
+                        plan.faults
+                            .push(Fault::read(kind, rest).ok_or_else(unknown)?);
+                    }
                 },
             }
         }
@@ -193,48 +119,11 @@ impl FromStr for Plan {
     }
 }
 
-fn crash(words: &str) -> Option<Fault> {
-    let mut words = words.split(':');
-    let (node, at) = words.next()?.split_once('@')?;
-    let mut image = Image::default();
-    for word in words {
-        match (word, word.split_once('=')) {
-            ("arrive", _) => image.messages_arrive = true,
-            ("acks", _) => image.acks_lost = true,
-            ("payments", _) => image.payments_lost = true,
-            (_, Some(("keep", numbers))) => {
-                let kept: Result<_, _> = numbers.split('.').map(str::parse).collect();
-                image.kept = kept.ok()?;
-            }
-            _ => return None,
-        }
-    }
-    Some(Fault::Crash {
-        node: number(node)?,
-        at: at.parse().ok()?,
-        image,
-    })
-}
-
-fn cut(words: &str) -> Option<Fault> {
-    let (pair, at) = words.split_once('@')?;
-    let (one, other) = pair.split_once('-')?;
-    Some(Fault::Cut {
-        pair: [number(one)?, number(other)?],
-        at: at.parse().ok()?,
-    })
-}
-
-fn number(letter: &str) -> Option<usize> {
-    let mut letters = letter.chars();
-    let first = letters.next()?;
-    let number = ('A'..='Z').position(|known| known == first)?;
-    letters.next().is_none().then_some(number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::chain::Fate;
+    use crate::sim::crash::Image;
 
     #[test]
     fn a_printed_plan_is_read_back_as_itself() {
@@ -257,8 +146,26 @@ mod tests {
                 node: 0,
                 at: 131,
                 image: Image::default(),
+            })
+            .and(Fault::Close {
+                node: 1,
+                pair: [1, 3],
+                at: 140,
+                is_mined: true,
+            })
+            .and(Fault::Reorg {
+                depth: 6,
+                fate: Fate::Rivals,
+                at: 150,
+            })
+            .and(Fault::Cheat {
+                node: 0,
+                pair: [0, 2],
+                number: 3,
+                is_late: true,
+                at: 160,
             });
-        let text = "mpp async random seed=7 crash=D@120:keep=0.2:arrive:acks:payments cut=A-B@130 crash=A@131";
+        let text = "mpp async random seed=7 crash=D@120:keep=0.2:arrive:acks:payments cut=A-B@130 crash=A@131 close=B:B-D@140:mined reorg=6:rivals@150 cheat=A:A-C:3@160:late";
         assert_eq!(plan.to_string(), text);
         assert_eq!(text.parse(), Ok(plan));
         assert!("mpp crash=1@2".parse::<Plan>().is_err());

@@ -133,7 +133,7 @@ impl World {
             .nodes
             .iter()
             .enumerate()
-            .all(|(at, node)| node.engine.is_some() || visit(Action::Restart(at)))
+            .all(|(at, node)| node.engine.is_some() || node.is_gone || visit(Action::Restart(at)))
             && links().all(|(at, link)| {
                 let both_live = link
                     .ends
@@ -240,6 +240,9 @@ impl World {
         if let Some(steps) = flow.phases.get(self.phase) {
             for step in steps {
                 match step {
+                    // The phase comes again until it is over.
+                    Step::Settle if !self.settle() => return,
+                    Step::Settle => {}
                     Step::Order { node, command } => {
                         self.nodes[*node].user.order(command.clone());
                     }
@@ -260,7 +263,7 @@ impl World {
 
     /// Whether nothing is under way any more, as far as a glance tells.
     fn is_resolved(&self) -> bool {
-        self.nodes.iter().all(|node| {
+        self.nodes.iter().filter(|node| !node.is_gone).all(|node| {
             node.user.unanswered().next().is_none()
                 && node.disk.durable().channels.values().all(|record| {
                     record.events.is_empty()

@@ -24,10 +24,6 @@ const FINAL_CLTV_EXPIRY_DELTA: u32 = 42;
 /// What both sides of a channel have to own for payments to be expected to go over it, in millisatoshis.
 const LEAST_MSAT: u64 = 100_000_000;
 
-/// Blocks mined one batch after the other when a channel ends on the chain: for the commitment and claims, to
-/// the payee's expiry and beyond any reorganisation, for delays of 144 blocks, for what was delayed.
-const SETTLING_BLOCKS: &[u32] = &[1, 1, 1, 7, 36, 1, 1, 1, 7, 144, 1, 1, 8];
-
 /// Ways that a payment may try.
 const ATTEMPTS: u32 = 3;
 
@@ -70,6 +66,7 @@ pub struct Script<'a> {
 fn opened(world: &World) -> Vec<OpenedChannel> {
     let pairs = world.links.iter().map(|link| link.ends);
     pairs
+        .filter(|pair| pair.iter().all(|end| !world.nodes[*end].is_gone))
         .filter_map(|pair| {
             let durable = world.nodes[pair[0]].disk.durable();
             let channels = world.channels_between(pair[0], pair[1]);
@@ -309,36 +306,31 @@ impl<'a> Script<'a> {
         self.order(self.phase, node, Command::FeeRate { sat_per_kw });
     }
 
-    /// The pair's channel is closed by force while a payment is held; the closing transaction is in a block
-    /// before the payee does anything.
-    pub(super) fn force_before_the_claim(&mut self, by: usize, pair: [usize; 2]) {
-        let Some(channel_id) = self.flow.channel(pair[0], pair[1]) else {
-            return;
-        };
-        let close = Step::Order {
-            node: by,
-            command: Command::ForceClose { channel_id },
-        };
-        self.flow.phases.insert(1, vec![close]);
-        let mined = vec![Step::Mine { blocks: 1 }];
-        self.flow.phases.insert(2, mined);
-        self.settle_on_chain(pair);
+    /// Channels are closed by force while a payment is held, all at once; the closing transactions are in a
+    /// block before the payee does anything.
+    pub(super) fn force_before_the_claim(&mut self, by: usize, pairs: &[[usize; 2]]) {
+        let mut closes = Vec::new();
+        for pair in pairs {
+            if let Some(channel_id) = self.flow.channel(pair[0], pair[1]) {
+                closes.push(Step::Order {
+                    node: by,
+                    command: Command::ForceClose { channel_id },
+                });
+                self.flow.forces.push(*pair);
+            }
+        }
+        self.flow.phases.insert(1, closes);
+        self.flow.phases.insert(2, vec![Step::Mine { blocks: 1 }]);
+        self.flow.phases.push(vec![Step::Settle]);
     }
 
     /// The pair's channel is closed by force while the payee claims.
     pub(super) fn force_with_the_claim(&mut self, by: usize, pair: [usize; 2]) {
         if let Some(channel_id) = self.flow.channel(pair[0], pair[1]) {
             self.order(1, by, Command::ForceClose { channel_id });
-            self.settle_on_chain(pair);
+            self.flow.phases.push(vec![Step::Settle]);
+            self.flow.forces.push(pair);
         }
-    }
-
-    /// Blocks until all that is left of a channel is in wallets: claims, expiries, delays.
-    fn settle_on_chain(&mut self, pair: [usize; 2]) {
-        for blocks in SETTLING_BLOCKS {
-            self.flow.phases.push(vec![Step::Mine { blocks: *blocks }]);
-        }
-        self.flow.forces.push(pair);
     }
 
     /// The pair's channel is closed by agreement while a payment is held, which then goes through.

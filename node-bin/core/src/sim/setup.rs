@@ -164,6 +164,7 @@ fn node(name: char, seed: u64) -> Result<SimNode, SetupError> {
         disk: Disk::default(),
         user: User::default(),
         has_lost_payments: false,
+        is_gone: false,
         life: 0,
         seen_height: Chain::base().height,
         settled_height: Chain::base().height,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::campaign::Campaign;
 use super::crash::Image;
-use super::explore::{Options, Report, Scope, explore};
+use super::explore::{Endings, Options, Report, Scope, explore};
 use super::flows::FLOWS;
 use super::judge::judge_alive;
 use super::plan::Plan;
@@ -20,7 +20,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Seed of the random tests if the environment gives none.
 const SEED_VARIABLE: &str = "SIM_SEED";
 
-fn expect_clean(title: &str, report: &Report) {
+pub(super) fn expect_clean(title: &str, report: &Report) {
     for failure in &report.failures {
         eprintln!("FAIL {}", failure.plan);
         for complaint in &failure.complaints {
@@ -29,6 +29,25 @@ fn expect_clean(title: &str, report: &Report) {
     }
     assert!(report.cases > 0, "{title}: nothing was judged");
     assert_eq!(report.failed, 0, "{title}: of {} cases", report.cases);
+}
+
+/// A campaign of this length from a new seed, or from the environment's.
+pub(super) fn campaign(flows: &[&str], endings: Endings, time_limit: Duration) -> Campaign {
+    let seed = match std::env::var(SEED_VARIABLE) {
+        Ok(words) => words.parse().expect("a number"),
+        Err(_) => std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+    };
+    eprintln!("{SEED_VARIABLE}={seed}");
+    Campaign {
+        flows: flows.iter().map(|name| (*name).to_owned()).collect(),
+        seed,
+        cases: u64::MAX,
+        time_limit: Some(time_limit),
+        endings,
+        threads: 2,
+    }
 }
 
 fn explore_cleanly(flows: &[&str], persistence: Persistence, depth: usize) {
@@ -40,6 +59,7 @@ fn explore_cleanly(flows: &[&str], persistence: Persistence, depth: usize) {
         lost_payments: true,
         threads: 2,
         time_limit: Some(TIME_LIMIT / flows.len() as u32),
+        ..Options::default()
     };
     for flow in flows {
         let plan = Plan::new(flow, persistence, Schedule::Fixed, 0);
@@ -89,23 +109,8 @@ fn no_answered_command_is_taken_back_by_a_crash() {
 
 #[test]
 fn random_crashes_in_random_orders_are_recovered_from() {
-    let seed = match std::env::var(SEED_VARIABLE) {
-        Ok(words) => words.parse().expect("a number"),
-        Err(_) => std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-    };
-    eprintln!("{SEED_VARIABLE}={seed}");
-    let campaign = Campaign {
-        flows: FLOWS
-            .iter()
-            .map(|(name, _, _)| (*name).to_owned())
-            .collect(),
-        seed,
-        cases: u64::MAX,
-        time_limit: Some(TIME_LIMIT),
-        threads: 2,
-    };
+    let flows: Vec<_> = FLOWS.iter().map(|(name, _, _)| *name).collect();
+    let campaign = campaign(&flows, Endings::default(), TIME_LIMIT);
     let report = campaign.run().expect("worlds come about");
     expect_clean("random", &report);
 }
@@ -150,6 +155,7 @@ fn both_sides_of_a_channel_agree_whenever_they_are_quiet() {
         seed: 0,
         cases: u64::MAX,
         time_limit: Some(TIME_LIMIT / 2),
+        endings: Endings::default(),
         threads: 2,
     };
     let report = campaign.run().expect("worlds come about");

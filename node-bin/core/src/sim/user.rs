@@ -107,6 +107,14 @@ impl User {
         self.push(command, false);
     }
 
+    /// Gives a command at once, under this id.
+    pub fn order_given(&mut self, command: Command, id: u64) {
+        self.push(command, false);
+        if let Some(order) = self.orders.last_mut() {
+            order.given = Some(id);
+        }
+    }
+
     fn reply(&mut self, command: Command) {
         self.push(command, true);
     }

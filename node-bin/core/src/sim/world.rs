@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bitcoin::Txid;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::secp256k1::rand::{SeedableRng, rngs::StdRng};
 use lightning::ln::types::ChannelId;
 
 use crate::input::Input;
+use crate::record::ChannelRecord;
 use crate::source::InboundHtlcId;
 
 use super::chain::Chain;
@@ -85,9 +87,20 @@ pub struct World {
     pub trace: Option<Vec<String>>,
     /// Words for what the trace and the oracles speak of.
     pub names: Arc<Names>,
+    /// Who has published which revoked commitment.
+    pub cheats: Vec<(usize, Txid)>,
+    /// Every commitment that a node has had, with its record at that time.
+    pub(super) commitments: Arc<Commitments>,
+    /// The chain's height when the flow began.
+    pub first_height: u32,
+    /// Blocks mined so that channels settle.
+    pub(super) settled_blocks: u32,
     pub(super) next_command_id: u64,
     pub(super) next_coin: u32,
 }
+
+/// Records in which a node's own commitment was new, by node and channel, in order.
+pub(super) type Commitments = BTreeMap<(usize, ChannelId), Vec<Arc<ChannelRecord>>>;
 
 impl World {
     /// A world of these nodes, all links down.
@@ -111,6 +124,10 @@ impl World {
             resolutions: BTreeMap::new(),
             trace: None,
             names: Arc::default(),
+            cheats: Vec::new(),
+            commitments: Arc::default(),
+            first_height: 0,
+            settled_blocks: 0,
             next_command_id: 0,
             next_coin: 0,
         }
@@ -126,6 +143,8 @@ impl World {
         self.phase = 0;
         self.actions = 0;
         self.ticks = 0;
+        self.settled_blocks = 0;
+        self.first_height = self.chain.height();
         for node in &mut self.nodes {
             node.user.heard.clear();
             node.user.orders.clear();

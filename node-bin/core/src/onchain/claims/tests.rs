@@ -295,6 +295,40 @@ fn a_cheater_whose_second_stage_confirms_first_is_punished_there() {
 }
 
 #[test]
+fn a_cheater_that_writes_an_odd_selector_for_its_timeouts_is_punished_there_too() {
+    let mut pair = pair(&spec());
+    let commitment = pair.cheat();
+    let mut chain = Chain::funded(&pair);
+    chain.accept(&commitment);
+    let found = identified(&pair.a, &commitment);
+    let mut odd = 0;
+    for mut stage in all_second_stages(&pair.b, &turned(second_stages())) {
+        for input in &mut stage.input {
+            let mut elements = input.witness.to_vec();
+            if elements[3].is_empty() {
+                elements[3] = vec![7];
+                odd += 1;
+            }
+            input.witness = bitcoin::Witness::from_slice(&elements);
+        }
+        chain.accept(&stage);
+        let paths = paths(&found, &commitment, &stage);
+        let is_second_stage = |path: &SpendPath| {
+            matches!(
+                path,
+                SpendPath::Timeout { second_stage: true }
+                    | SpendPath::Preimage {
+                        second_stage: true,
+                        ..
+                    }
+            )
+        };
+        assert!(paths.iter().all(is_second_stage), "{paths:?}");
+    }
+    assert_eq!(odd, 2);
+}
+
+#[test]
 fn what_costs_more_than_it_holds_is_left_out_and_named() {
     let mut pair = pair(&spec());
     let commitment = pair.cheat();

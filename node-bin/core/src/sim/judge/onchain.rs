@@ -13,6 +13,9 @@ use super::rest::owned;
 /// Satoshis of both anchors.
 const ANCHORS_SAT: u64 = 660;
 
+/// More than the end of a channel of a world costs in fees, in satoshis, when no output is burnt.
+const MOST_FEES_SAT: u64 = 8_000;
+
 /// Where a channel's satoshis are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Whereabouts {
@@ -30,30 +33,49 @@ pub fn complaints(world: &World) -> Vec<String> {
     let forced = world.flow.opened.iter();
     for opened in forced.filter(|opened| world.flow.forces.contains(&opened.pair)) {
         let title = world.names.channel(&opened.channel_id);
-        for node in opened.pair {
-            let node = &world.nodes[node];
-            if !node.disk.archived().contains(&opened.channel_id) {
-                found.push(format!("{} is not done with {title}", node.name));
-            }
-        }
         let at = whereabouts(world, opened);
         let owned_sat = owned(world, opened).map(|msat| msat / 1_000);
         let capacity_sat: u64 = opened.balances_msat.iter().sum::<u64>() / 1_000;
         let lost_sat = at.fees + at.left;
         // A millisatoshi here and there is rounded away.
-        let is_fair = at
-            .wallets
+        let is_right = |(got, own): (u64, u64)| got <= own + 1 && got + lost_sat + 2 >= own;
+        let mut sides = opened
+            .pair
             .iter()
-            .zip(owned_sat)
-            .all(|(got, own)| *got <= own + 1 && got + lost_sat + 2 >= own);
+            .zip(at.wallets.into_iter().zip(owned_sat));
+        let cheater = punished(world, opened);
+        let is_fair = match cheater {
+            Some(cheater) => at.wallets[cheater] == 0,
+            None => sides.all(|(node, side)| world.nodes[*node].is_gone || is_right(side)),
+        };
+        // Nobody fetches what belongs to who is gone.
+        let waits = cheater.is_none() && opened.pair.iter().any(|node| world.nodes[*node].is_gone);
+        for node in opened.pair {
+            let node = &world.nodes[node];
+            if !node.is_gone && !waits && !node.disk.archived().contains(&opened.channel_id) {
+                found.push(format!("{} is not done with {title}", node.name));
+            }
+        }
         let sum_sat = at.wallets.iter().sum::<u64>() + lost_sat;
-        if !is_fair || sum_sat != capacity_sat || at.left > ANCHORS_SAT {
+        let is_whole = sum_sat == capacity_sat
+            && (waits || at.left <= ANCHORS_SAT)
+            && at.fees <= MOST_FEES_SAT;
+        if !is_fair || !is_whole {
+            let cheat = cheater.map_or("", |_| ", of a cheat");
             found.push(format!(
-                "{title} of {capacity_sat} sat: {at:?}, and {owned_sat:?} would be right"
+                "{title} of {capacity_sat} sat{cheat}: {at:?}, and {owned_sat:?} would be right"
             ));
         }
     }
     found
+}
+
+/// Which of both sides ended the channel with a commitment that it had revoked.
+fn punished(world: &World, opened: &OpenedChannel) -> Option<usize> {
+    let (spender, _) = world.chain.spender(&opened.funding)?;
+    let txid = spender.compute_txid();
+    let cheats = |node: &usize| world.cheats.contains(&(*node, txid));
+    opened.pair.iter().position(cheats)
 }
 
 /// Follows the funding output through all blocks.

@@ -11,7 +11,7 @@ use crate::spec::CommitmentSpec;
 /// What is wrong with a world at rest.
 pub fn complaints(world: &World) -> Vec<String> {
     let mut found = Vec::new();
-    for node in &world.nodes {
+    for node in world.nodes.iter().filter(|node| !node.is_gone) {
         of_node(world, node, &mut found);
     }
     for opened in &world.flow.opened {

@@ -15,6 +15,9 @@ pub fn complaints(world: &mut World) -> Vec<String> {
     for round in ["once", "twice"] {
         let before: Vec<_> = world.nodes.iter().map(|node| node.disk.clone()).collect();
         for node in 0..world.nodes.len() {
+            if world.nodes[node].is_gone {
+                continue;
+            }
             world.crash(node, &Image::default());
         }
         run(world, &mut found);

@@ -41,7 +41,12 @@ pub fn broadcast(
     let covered = transactions.iter().all(|transaction| {
         record.is_some_and(|record| {
             let txid = transaction.compute_txid();
+            let funding = record.parameters.funding.into_bitcoin_outpoint();
+            let mut inputs = transaction.input.iter();
+            let ends_it = inputs.any(|input| input.previous_output == funding);
             let closing = match &record.closure {
+                // Whatever ended it, what it left may be claimed; in vain, if a reorganisation was faster.
+                Some(_) if !ends_it => true,
                 Some(Closure::Cooperative { transaction }) => transaction.compute_txid() == txid,
                 Some(Closure::Forced { broadcast, .. }) => *broadcast,
                 None => false,

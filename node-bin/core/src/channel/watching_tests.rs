@@ -1,0 +1,250 @@
+//! Blocks that a hostile peer fills: nonsense, spends to anywhere, HTLCs that nothing tells apart.
+
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
+use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use lightning::ln::types::ChannelId;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Channel, Outbox};
+use crate::event::MonitorEvent;
+use crate::input::PlacedTransaction;
+use crate::keys::Environment;
+use crate::onchain::identify::OutputKind;
+use crate::onchain::testing::{Pair, hash, pair, preimage, spec};
+use crate::record::OutboundHtlc;
+use crate::source::{HtlcSource, InboundHtlcId, InboundPart};
+use crate::spec::{Direction, HtlcAdd};
+use crate::update::UpdateStep;
+
+/// Height of the commitment's block; A's HTLCs expire at 500 and 510.
+const CLOSED_AT: u32 = 100;
+/// A claim by its payee: signature, preimage, script.
+const CLAIM_SCRIPT: [u8; 136] = [0; 136];
+
+/// An HTLC of A's that pays on what came in on another channel, each from a peer of its own.
+fn forwarded(htlc_id: u64) -> OutboundHtlc {
+    let htlc = &spec().htlcs[&(Direction::Outbound, htlc_id)];
+    let part = InboundPart {
+        id: InboundHtlcId {
+            channel_id: ChannelId([htlc_id as u8; 32]),
+            htlc_id: 0,
+        },
+        amount_msat: htlc.amount_msat,
+        cltv_expiry: htlc.cltv_expiry + 1_000,
+        shared_secret: [0; 32],
+    };
+    OutboundHtlc {
+        add: HtlcAdd {
+            htlc_id,
+            amount_msat: htlc.amount_msat,
+            payment_hash: htlc.payment_hash,
+            cltv_expiry: htlc.cltv_expiry,
+            onion: Vec::new(),
+        },
+        source: HtlcSource::Forward { parts: vec![part] },
+        added_by: 1,
+        preimage: None,
+        failed_back: false,
+    }
+}
+
+/// A's channel, whose end B's commitment is.
+fn closed(pair: Pair) -> (Environment, Channel, Transaction) {
+    let commitment = pair.b.commitment_transaction();
+    let mut record = pair.a.record;
+    record.outbound = (0..3).map(|id| (id, forwarded(id))).collect();
+    let environment = pair.a.environment;
+    let mut channel = Channel::loaded(record, 1);
+    block(&environment, &mut channel, CLOSED_AT, &[commitment.clone()]);
+    (environment, channel, commitment)
+}
+
+/// A block, and what it decides.
+fn block(
+    environment: &Environment,
+    channel: &mut Channel,
+    height: u32,
+    transactions: &[Transaction],
+) -> Vec<UpdateStep> {
+    let mut out = Outbox::default();
+    let placed: Vec<_> = transactions
+        .iter()
+        .zip(1..)
+        .map(|(transaction, index)| PlacedTransaction {
+            index,
+            transaction: transaction.clone(),
+        })
+        .collect();
+    channel
+        .watch_block(environment, height, true, &placed, &mut out)
+        .expect("a block fits");
+    let position = channel.current_position(environment);
+    let steps = channel.due_steps(position.as_deref(), height);
+    if !steps.is_empty() {
+        channel.commit(steps.clone(), &mut out).expect("they fit");
+    }
+    steps
+}
+
+/// Where an HTLC's output is.
+fn output_of(environment: &Environment, channel: &Channel, htlc_id: u64) -> OutPoint {
+    let position = channel.position(environment).expect("it has ended");
+    let is_it = |kind: &super::onchain::OnchainKind| {
+        matches!(kind, super::onchain::OnchainKind::Commitment(OutputKind::Htlc(htlc))
+            if (htlc.direction, htlc.htlc_id) == (Direction::Outbound, htlc_id))
+    };
+    let mut outputs = position.outputs.iter();
+    outputs
+        .find(|output| is_it(&output.kind))
+        .expect("it has one")
+        .outpoint
+}
+
+fn spending(inputs: Vec<(OutPoint, Vec<Vec<u8>>)>, outputs: usize) -> Transaction {
+    Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: inputs
+            .into_iter()
+            .map(|(previous_output, witness)| TxIn {
+                previous_output,
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::MAX,
+                witness: Witness::from_slice(&witness),
+            })
+            .collect(),
+        output: vec![TxOut::NULL; outputs],
+    }
+}
+
+fn claim(outpoint: OutPoint, byte: u8) -> Transaction {
+    let witness = vec![
+        vec![0; 71],
+        preimage(byte).0.to_vec(),
+        CLAIM_SCRIPT.to_vec(),
+    ];
+    spending(vec![(outpoint, witness)], 1)
+}
+
+fn timeout(outpoint: OutPoint) -> Transaction {
+    let witness = vec![vec![0; 71], Vec::new(), CLAIM_SCRIPT.to_vec()];
+    spending(vec![(outpoint, witness)], 1)
+}
+
+/// The HTLCs that were claimed, and those that were failed.
+fn ends(channel: &Channel) -> (Vec<u64>, Vec<u64>) {
+    let events = channel.record.events.iter();
+    let mut ends = (Vec::new(), Vec::new());
+    for pending in events {
+        match &pending.event {
+            MonitorEvent::ForwardedHtlcClaimed { htlc_id, .. } => ends.0.push(*htlc_id),
+            MonitorEvent::ForwardedHtlcFailed { htlc_id, .. } => ends.1.push(*htlc_id),
+            _ => {}
+        }
+    }
+    ends
+}
+
+#[test]
+fn of_two_htlcs_equal_in_hash_amount_and_expiry_each_ends_by_its_own_output() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    assert_eq!(hash(1), forwarded(0).add.payment_hash);
+    let outputs = [0, 1].map(|id| output_of(&environment, &channel, id));
+    assert_ne!(outputs[0], outputs[1]);
+    block(&environment, &mut channel, 101, &[claim(outputs[1], 1)]);
+    assert_eq!(ends(&channel), (vec![1], vec![]));
+    block(&environment, &mut channel, 501, &[timeout(outputs[0])]);
+    block(&environment, &mut channel, 505, &[]);
+    assert_eq!(ends(&channel), (vec![1], vec![]));
+    block(&environment, &mut channel, 506, &[]);
+    assert_eq!(ends(&channel), (vec![1], vec![0]));
+    assert_eq!(channel.record.outbound.keys().collect::<Vec<_>>(), [&2]);
+}
+
+#[test]
+fn one_transaction_may_claim_one_twin_and_take_back_the_other_among_foreign_inputs() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let foreign = (OutPoint::null(), vec![preimage(2).0.to_vec()]);
+    let [first, second] = [0, 1].map(|id| output_of(&environment, &channel, id));
+    let claimed = vec![vec![0; 71], preimage(1).0.to_vec(), CLAIM_SCRIPT.to_vec()];
+    let returned = vec![vec![0; 71], Vec::new(), CLAIM_SCRIPT.to_vec()];
+    let mixed = spending(vec![foreign, (second, returned), (first, claimed)], 0);
+    block(&environment, &mut channel, 500, &[mixed]);
+    assert_eq!(ends(&channel), (vec![0], vec![]));
+    block(&environment, &mut channel, 505, &[]);
+    assert_eq!(ends(&channel), (vec![0], vec![1]));
+}
+
+#[test]
+fn a_reorganisation_between_a_timeouts_confirmations_lets_a_claim_win() {
+    let (environment, mut channel, commitment) = closed(pair(&spec()));
+    let output = output_of(&environment, &channel, 2);
+    block(&environment, &mut channel, 511, &[timeout(output)]);
+    block(&environment, &mut channel, 515, &[]);
+    let mut out = Outbox::default();
+    channel.unwatch_blocks(510, &mut out).expect("it fits");
+    let before = ends(&channel);
+    assert_eq!(before, (vec![], vec![]));
+    block(&environment, &mut channel, 511, &[claim(output, 2)]);
+    block(&environment, &mut channel, 520, &[]);
+    assert_eq!(ends(&channel), (vec![2], vec![]));
+    // All blocks again, as after a start: nothing comes of it.
+    block(&environment, &mut channel, CLOSED_AT, &[commitment]);
+    block(&environment, &mut channel, 511, &[claim(output, 2)]);
+    block(&environment, &mut channel, 530, &[]);
+    assert_eq!(ends(&channel), (vec![2], vec![]));
+}
+
+#[test]
+fn a_block_without_what_the_record_says_of_its_height_takes_that_back() {
+    let (environment, mut channel, commitment) = closed(pair(&spec()));
+    let output = output_of(&environment, &channel, 2);
+    block(&environment, &mut channel, 511, &[timeout(output)]);
+    // The node was down, and nobody told it of a reorganisation: it sees all blocks again.
+    let mut out = Outbox::default();
+    let placed = PlacedTransaction {
+        index: 1,
+        transaction: commitment.clone(),
+    };
+    for height in CLOSED_AT..=600 {
+        let here: &[PlacedTransaction] = match height {
+            103 => std::slice::from_ref(&placed),
+            _ => &[],
+        };
+        let watched = channel.watch_block(&environment, height, height == 600, here, &mut out);
+        watched.expect("a block fits");
+    }
+    let position = channel.position(&environment).expect("it has ended");
+    assert_eq!(position.confirmed, 103);
+    assert!(position.outputs.iter().all(|output| output.spent.is_none()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nonsense_in_blocks_claims_nothing_and_is_forgotten_with_its_blocks(
+        spends in vec((0_u32..12, vec(vec(any::<u8>(), 0..140), 0..7), 0_usize..4), 1..6),
+        height in 101_u32..480,
+    ) {
+        let (environment, mut channel, commitment) = closed(pair(&spec()));
+        let txid = commitment.compute_txid();
+        let before = channel.record.onchain.clone();
+        let transactions: Vec<Transaction> = spends
+            .into_iter()
+            .map(|(vout, witness, outputs)| {
+                spending(vec![(OutPoint { txid, vout }, witness)], outputs)
+            })
+            .collect();
+        block(&environment, &mut channel, height, &transactions);
+        prop_assert_eq!(ends(&channel), (vec![], vec![]));
+        let mut out = Outbox::default();
+        channel.unwatch_blocks(height - 1, &mut out).expect("it fits");
+        prop_assert_eq!(&channel.record.onchain, &before);
+        block(&environment, &mut channel, height, &[]);
+        block(&environment, &mut channel, height + 10, &[]);
+        prop_assert_eq!(ends(&channel), (vec![], vec![]));
+    }
+}

@@ -1,0 +1,293 @@
+//! Channels that end on the chain: explorations that every change has to pass, each bounded in time, and worlds
+//! made for one hole each.
+
+use std::time::Duration;
+
+use bitcoin::OutPoint;
+
+use super::chain::Fate;
+use super::explore::{Endings, Options, explore};
+use super::judge::judge;
+use super::plan::Plan;
+use super::schedule::Action;
+use super::testing::{A, B, C, channel, record, world, world_when};
+use super::tests::{campaign, expect_clean};
+use super::world::{Persistence, Schedule, World};
+use crate::record::Closure;
+
+/// A test's time. What it did not come to, the next one may.
+const TIME_LIMIT: Duration = Duration::from_secs(4);
+
+fn explore_endings(flows: &[&str], persistence: Persistence, options: Options) {
+    let options = Options {
+        threads: 2,
+        time_limit: Some(TIME_LIMIT / flows.len() as u32),
+        ..options
+    };
+    for flow in flows {
+        let plan = Plan::new(flow, persistence, Schedule::Fixed, 0);
+        let report = explore(&plan, options).expect("a world comes about");
+        expect_clean(&plan.to_string(), &report);
+    }
+}
+
+fn closes() -> Options {
+    Options {
+        endings: Endings {
+            closes: true,
+            ..Endings::default()
+        },
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_channel_closed_at_any_moment_of_a_payment_loses_nothing() {
+    let flows = ["forward", "fail-back", "hold-claim", "mpp"];
+    explore_endings(&flows, Persistence::Synchronous, closes());
+}
+
+#[test]
+fn a_channel_closed_with_writes_on_their_way_loses_nothing() {
+    let flows = ["forward", "fail-back", "mpp-hold", "dust"];
+    explore_endings(&flows, Persistence::Asynchronous, closes());
+}
+
+#[test]
+fn a_crash_where_a_channel_is_closed_loses_nothing() {
+    let options = Options {
+        depth: 2,
+        within: Some(12),
+        ..closes()
+    };
+    explore_endings(&["forward", "mpp"], Persistence::Synchronous, options);
+}
+
+#[test]
+fn a_crash_while_a_channel_ends_on_the_chain_is_recovered_from() {
+    let flows = [
+        "force-downstream",
+        "force-timeout",
+        "force-both",
+        "force-mpp",
+    ];
+    explore_endings(&flows, Persistence::Synchronous, Options::default());
+}
+
+#[test]
+fn blocks_that_are_replaced_take_nothing_back_that_counts() {
+    let options = Options {
+        endings: Endings {
+            reorgs: true,
+            ..Endings::default()
+        },
+        ..Options::default()
+    };
+    let flows = ["force-downstream", "force-timeout", "force-both", "close"];
+    explore_endings(&flows, Persistence::Synchronous, options);
+}
+
+#[test]
+fn every_output_of_a_revoked_commitment_is_taken() {
+    let options = Options {
+        endings: Endings {
+            cheats: true,
+            ..Endings::default()
+        },
+        ..Options::default()
+    };
+    explore_endings(
+        &["hold-claim", "both-ways"],
+        Persistence::Synchronous,
+        options,
+    );
+}
+
+#[test]
+fn random_ends_of_channels_lose_nothing() {
+    let flows = [
+        "forward",
+        "fail-back",
+        "hold-claim",
+        "mpp",
+        "dust",
+        "close",
+        "force-downstream",
+        "force-race",
+        "force-timeout",
+        "force-both",
+        "force-twins",
+        "force-twins-timeout",
+    ];
+    let campaign = campaign(&flows, Endings::ALL, 2 * TIME_LIMIT);
+    expect_clean("random ends", &campaign.run().expect("worlds come about"));
+}
+
+/// Lets a node do what it can without others.
+fn run_alone(world: &mut World, node: usize) {
+    loop {
+        let it = &world.nodes[node];
+        if it.pending.is_some() {
+            world.perform(Action::Run(node));
+        } else if it.seen_height < world.chain.height() {
+            world.perform(Action::Block(node));
+        } else {
+            return;
+        }
+    }
+}
+
+fn advance_until(world: &mut World, is_there: impl Fn(&World) -> bool) {
+    while !is_there(world) {
+        assert!(world.advance(), "it never comes there");
+    }
+}
+
+fn funding(world: &World, one: usize, other: usize) -> OutPoint {
+    let parameters = &record(world, one, other).parameters;
+    parameters.funding.into_bitcoin_outpoint()
+}
+
+fn clean(world: &mut World) {
+    assert_eq!(judge(world).complaints, Vec::<String>::new());
+}
+
+fn has_ended(world: &World, node: usize, peer: usize) -> bool {
+    record(world, node, peer).onchain.funding_spend.is_some()
+}
+
+#[test]
+fn an_htlc_is_failed_upstream_in_time_though_no_block_takes_the_commitment() {
+    let mut world = world("force-timeout");
+    let funding = funding(&world, B, C);
+    world.chain.censor(funding, true);
+    advance_until(&mut world, |w| !record(w, A, B).outbound.is_empty());
+    advance_until(&mut world, |w| record(w, A, B).outbound.is_empty());
+    assert_eq!(record(&world, A, B).closure, None);
+    world.chain.censor(funding, false);
+    world.run_to_rest();
+    clean(&mut world);
+}
+
+#[test]
+fn a_commitment_is_published_again_when_a_reorganisation_lost_it_while_its_node_was_down() {
+    let mut world = world_when("force-timeout", |w| has_ended(w, B, C));
+    world.crash(B, &Default::default());
+    let height = record(&world, B, C).onchain.funding_spend.as_ref();
+    let height = height.map_or(0, |seen| seen.height);
+    let depth = world.chain.height() + 1 - height;
+    world.reorganise(depth, Fate::Lost);
+    world.run_to_rest();
+    clean(&mut world);
+}
+
+#[test]
+fn what_a_chain_said_that_is_gone_counts_for_nothing_after_a_restart() {
+    // B's timeout claim is in a block; on the chain after that its peer's is: it never was.
+    let mut world = world_when("force-timeout", |w| {
+        !record(w, B, C).onchain.spends.is_empty()
+    });
+    world.crash(B, &Default::default());
+    world.reorganise(3, Fate::Lost);
+    world.run_to_rest();
+    clean(&mut world);
+}
+
+/// A node's disk as it was before the flow, which then went on to its end without it knowing.
+fn with_an_old_disk(flow: &str) -> World {
+    let mut world = world(flow);
+    let old = world.nodes[A].clone();
+    world.run_to_rest();
+    world.crash(A, &Default::default());
+    world.nodes[A].disk = old.disk;
+    world.nodes[A].settled_height = old.settled_height;
+    world.nodes[A].has_lost_payments = true;
+    world.expect_on_chain([A, B]);
+    world
+}
+
+fn is_published_by_a(world: &World) -> bool {
+    let closure = &record(world, A, B).closure;
+    matches!(
+        closure,
+        Some(Closure::Forced {
+            broadcast: true,
+            ..
+        })
+    )
+}
+
+#[test]
+fn a_node_that_has_lost_data_publishes_nothing_that_its_peer_proves_stale() {
+    let mut world = with_an_old_disk("direct");
+    advance_until(&mut world, |w| record(w, A, B).closure.is_some());
+    assert!(!is_published_by_a(&world));
+    world.run_to_rest();
+    clean(&mut world);
+}
+
+#[test]
+fn a_node_that_learns_from_the_chain_that_it_has_lost_data_publishes_nothing_when_blocks_go() {
+    let mut world = with_an_old_disk("direct");
+    world.close_by_force(B, [A, B], false);
+    run_alone(&mut world, B);
+    world.chain.mine();
+    world.perform(Action::Restart(A));
+    run_alone(&mut world, A);
+    assert!(has_ended(&world, A, B));
+    assert!(!is_published_by_a(&world));
+    world.reorganise(1, Fate::Kept);
+    world.run_to_rest();
+    clean(&mut world);
+}
+
+#[test]
+fn a_node_that_closed_before_its_peer_proves_it_stale_stops_publishing() {
+    let mut world = with_an_old_disk("direct");
+    let funding = funding(&world, B, A);
+    world.chain.censor(funding, true);
+    world.perform(Action::Restart(A));
+    run_alone(&mut world, A);
+    world.close_by_force(A, [A, B], false);
+    run_alone(&mut world, A);
+    assert!(is_published_by_a(&world));
+    advance_until(&mut world, |w| !is_published_by_a(w));
+    world.chain.censor(funding, false);
+    world.run_to_rest();
+    clean(&mut world);
+}
+
+#[test]
+fn a_claim_after_an_early_failure_upstream_wins_over_it_as_an_event() {
+    let mut world = world_when("force-downstream", |w| has_ended(w, B, C));
+    let spend = record(&world, B, C).onchain.funding_spend.clone();
+    let commitment = spend.expect("it has ended").transaction;
+    let txid = commitment.compute_txid();
+    let outputs = (0..).zip(&commitment.output);
+    let outputs: Vec<OutPoint> = outputs.map(|(vout, _)| OutPoint { txid, vout }).collect();
+    for outpoint in &outputs {
+        world.chain.censor(*outpoint, true);
+    }
+    advance_until(&mut world, |w| record(w, A, B).outbound.is_empty());
+    assert_eq!(record(&world, A, B).closure, None);
+    for outpoint in &outputs {
+        world.chain.censor(*outpoint, false);
+    }
+    let preimage = world.flow.payments[0].preimage;
+    let mut rivals: Vec<_> = world.chain.rivals().cloned().collect();
+    rivals.retain(|rival| {
+        let mut elements = rival.input.iter().flat_map(|input| input.witness.iter());
+        elements.any(|element| element == preimage.0)
+    });
+    let claim = rivals.pop().expect("C has tried to claim");
+    assert_eq!(world.chain.publish(claim), Ok(()));
+    advance_until(&mut world, |w| {
+        let mut outbound = record(w, B, C).outbound.values();
+        outbound.any(|htlc| htlc.preimage.is_some())
+    });
+    assert!(record(&world, B, C).events.len() <= 1);
+    world.run_to_rest();
+    let archived = world.nodes[B].disk.archived();
+    assert!(archived.contains(&channel(&world, A, B)) || !archived.is_empty());
+    assert_eq!(record(&world, A, B).closure, None);
+}

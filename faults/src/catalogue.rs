@@ -104,6 +104,11 @@ pub const FAMILIES: &[Family] = &[
         "channel #update id",
         "a consolidated monitor update is removed",
     ),
+    write(
+        "remove.payment",
+        "payment",
+        "the record of an own payment that is over is removed",
+    ),
     write("remove.other", "store key", "any other record is removed"),
     family(
         "mpp.claim.part",
@@ -150,6 +155,18 @@ pub const FAMILIES: &[Family] = &[
         "idempotency key",
         "a command of the user is carried out",
     ),
+    family(
+        "fund",
+        "the input that caused it",
+        "the wallet makes a funding transaction",
+    ),
+    family(
+        "unfund",
+        "the input that caused it",
+        "the wallet forgets a funding transaction that will never be published",
+    ),
+    family("find_route", "payment", "ways for a payment are looked for"),
+    family("disconnect", "peer", "the node itself ends a connection"),
 ];
 
 /// The family that a point's full dotted name belongs to, if any.

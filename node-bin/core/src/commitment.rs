@@ -14,7 +14,7 @@ use lightning::ln::chan_utils::{
 };
 use lightning::types::features::ChannelTypeFeatures;
 
-use crate::keys::{ChannelKeys, Environment, FIRST_COMMITMENT_INDEX};
+use crate::keys::{ChannelKeys, Environment, secret_index};
 use crate::record::{ChannelLimits, ChannelParameters, CounterpartyCommitment, HolderCommitment};
 use crate::spec::{CommitmentSpec, Direction, SpecHtlc};
 
@@ -286,7 +286,7 @@ impl BuiltCommitment {
             Side::Counterparty => (or_dust(counterparty_sat), or_dust(holder_sat)),
         };
         let transaction = CommitmentTransaction::new(
-            FIRST_COMMITMENT_INDEX.saturating_sub(number),
+            secret_index(number),
             point,
             owner_sat,
             other_sat,

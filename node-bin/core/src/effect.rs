@@ -146,6 +146,11 @@ pub enum Effect {
         /// Which.
         channel_id: ChannelId,
     },
+    /// Removes the record of an own payment that is over.
+    ForgetPayment {
+        /// Which.
+        payment_id: PaymentId,
+    },
     /// Sends a message.
     Send {
         /// To whom.

@@ -73,10 +73,12 @@ impl Engine {
     pub fn next(&mut self, surroundings: &mut dyn FnMut() -> Surroundings) -> Option<Effect> {
         loop {
             if let Some(effect) = self.released.pop_front() {
+                self.note_end(&effect);
                 return Some(effect);
             }
             while let Some(ordered) = self.queue.pop_front() {
                 if let Some(effect) = self.pass(ordered) {
+                    self.note_end(&effect);
                     return Some(effect);
                 }
             }
@@ -142,6 +144,13 @@ impl Engine {
         }
         progress.held.push_back((progress.issued, effect));
         None
+    }
+
+    /// A store that is no more has no progress.
+    fn note_end(&mut self, effect: &Effect) {
+        if let Effect::ForgetPayment { payment_id } = effect {
+            self.stores.remove(&Store::Payment(*payment_id));
+        }
     }
 
     /// Whether this is a message for a connection that is gone already, though the core has not heard of

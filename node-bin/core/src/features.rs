@@ -33,3 +33,19 @@ pub fn node_features() -> NodeFeatures {
     features.set_keysend_optional();
     features
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_built_is_not_claimed() {
+        let (init, node) = (init_features(), node_features());
+        assert!(!init.supports_upfront_shutdown_script());
+        assert!(!node.supports_upfront_shutdown_script());
+        assert!(!init.supports_zero_conf());
+        assert!(!init.supports_scid_privacy());
+        assert!(!init.supports_wumbo());
+        assert!(!init.supports_route_blinding());
+    }
+}

@@ -12,6 +12,14 @@ use lightning::sign::KeysManager;
 /// BOLT 3's index of the secret of commitment 0: secrets are given out from the highest index down.
 pub const FIRST_COMMITMENT_INDEX: u64 = (1 << 48) - 1;
 
+/// BOLT 3 counts commitments up from 0, the secrets' tree counts down from [`FIRST_COMMITMENT_INDEX`].
+pub const fn secret_index(number: u64) -> u64 {
+    FIRST_COMMITMENT_INDEX.saturating_sub(number)
+}
+
+/// Channels whose derived secrets are kept at hand: whoever opens and never funds must not fill the memory.
+const DERIVED_KEPT: usize = 1_024;
+
 /// What the core may use and never changes: keys, contexts, where coins go.
 pub struct Environment {
     /// Curve arithmetic.
@@ -73,6 +81,9 @@ impl Environment {
 
     fn derived(&self, keys_id: &[u8; 32]) -> (ChannelKeys, ChannelPublicKeys) {
         let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if derived.len() >= DERIVED_KEPT && !derived.contains_key(keys_id) {
+            derived.clear();
+        }
         derived
             .entry(*keys_id)
             .or_insert_with(|| {
@@ -110,10 +121,7 @@ impl ChannelKeys {
 
     /// The secret of this side's commitment `number` (BOLT 3 counts up from 0).
     pub fn commitment_secret(&self, number: u64) -> [u8; 32] {
-        build_commitment_secret(
-            &self.commitment_seed,
-            FIRST_COMMITMENT_INDEX.saturating_sub(number),
-        )
+        build_commitment_secret(&self.commitment_seed, secret_index(number))
     }
 
     /// The point of this side's commitment `number`.

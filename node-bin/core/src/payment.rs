@@ -4,6 +4,7 @@
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use lightning::types::payment::{PaymentHash, PaymentPreimage, PaymentSecret};
 
+use crate::input::PayCommand;
 use crate::source::{PathHop, PaymentId};
 
 /// What a part of a payment has come to, as far as the payment's record knows.
@@ -85,4 +86,27 @@ pub struct PaymentRecord {
     pub outcome: Option<PaymentOutcome>,
     /// The user has handled the event that tells of the outcome.
     pub told: bool,
+    /// When the outcome was decided, in seconds since 1970. `None`: not yet, or by an older release.
+    pub ended_at_s: Option<u64>,
+}
+
+impl PaymentRecord {
+    /// What a user asks for, before anything was tried.
+    pub fn asked(command: &PayCommand) -> Self {
+        PaymentRecord {
+            sequence: 0,
+            payment_id: command.payment_id,
+            payment_hash: command.payment_hash,
+            amount_msat: command.amount_msat,
+            payment_secret: command.payment_secret,
+            keysend_preimage: command.keysend_preimage,
+            payment_metadata: command.payment_metadata.clone(),
+            final_cltv_expiry_delta: command.final_cltv_expiry_delta,
+            route: command.route.clone(),
+            parts: Vec::new(),
+            outcome: None,
+            told: false,
+            ended_at_s: None,
+        }
+    }
 }

@@ -244,6 +244,9 @@ pub struct FundingState {
     pub counterparty_ready: bool,
     /// The counterparty's announcement signatures, by its node's and by its funding key.
     pub announcement: Option<(Signature, Signature)>,
+    /// The tip's height when the holder, as acceptor, signed the channel. `None`: the holder opened it, or an
+    /// older release accepted it.
+    pub accepted_at: Option<u32>,
 }
 
 /// How a channel ends.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bitcoin::{Amount, ScriptBuf, Transaction};
+use faults::gate;
 use lightning::chain::chaininterface::BroadcasterInterface;
 use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
 use lightning::ln::msgs::{ChannelAnnouncement, ChannelUpdate, MessageSendEvent};
@@ -19,7 +20,7 @@ use node_core::onchain::bumping::{SecondStage, channel_close, htlc_resolutions};
 use node_core::source::PaymentId;
 
 use super::dice::Dice;
-use super::records::{Records, StoreError};
+use super::records::{Records, StoreError, hex};
 use super::routing::{self, Wanted};
 use super::writes::Writes;
 use super::{events, messages};
@@ -204,6 +205,11 @@ impl Executor {
                     die(&error);
                 }
             }
+            Effect::ForgetPayment { payment_id } => {
+                if let Err(error) = self.tools.records.forget_payment(&payment_id) {
+                    die(&error);
+                }
+            }
             Effect::Send { peer, message, .. } => {
                 host.send(wire::describe(messages::outgoing(peer, message)));
             }
@@ -229,7 +235,9 @@ impl Executor {
                 script,
                 amount_sat,
             } => self.fund_channel(host, temporary_channel_id, script, amount_sat),
-            Effect::Unfund { transaction } => host.wallet.forget(&transaction),
+            Effect::Unfund { transaction } => at_point("unfund", &host.names.cause(), || {
+                host.wallet.forget(&transaction);
+            }),
             Effect::FindRoute {
                 payment_id,
                 amount_msat,
@@ -250,19 +258,25 @@ impl Executor {
                 update,
             } => announce(host, *announcement, *update),
             Effect::AnnouncePolicy { update } => announce_policy(host, *update),
-            Effect::Disconnect { peer } => host.peers.disconnect_by_node_id(peer),
+            Effect::Disconnect { peer } => at_point("disconnect", &host.names.peer(&peer), || {
+                host.peers.disconnect_by_node_id(peer);
+            }),
             // The engine's own: it never hands it out.
             Effect::DropSends { .. } => {}
         }
     }
 
     fn find_route(&mut self, host: &Host, payment_id: PaymentId, wanted: &Wanted<'_>) {
-        let paths = routing::find(host, &self.tools.logger, self.core(), wanted);
+        let id = hex(&payment_id);
+        let role = host.names.payment_role(Some(&id), None);
+        let find = || routing::find(host, &self.tools.logger, self.core(), wanted);
+        let paths = at_point("find_route", &role, find);
         self.engine.input(Input::RouteFound { payment_id, paths });
     }
 
     fn fund_channel(&mut self, host: &Host, id: ChannelId, script: ScriptBuf, amount_sat: u64) {
-        let transaction = self.fund(host, script, amount_sat);
+        let fund = || self.fund(host, script, amount_sat);
+        let transaction = at_point("fund", &host.names.cause(), fund);
         self.engine.input(Input::Funded {
             temporary_channel_id: id,
             transaction,
@@ -341,6 +355,14 @@ impl Executor {
             self.engine.input(Input::Told { id });
         });
     }
+}
+
+/// Does something between the points of its family.
+fn at_point<T>(family: &str, role: &str, does: impl FnOnce() -> T) -> T {
+    let _ = gate::point(&format!("{family}.before"), &role);
+    let done = does();
+    let _ = gate::point(&format!("{family}.after"), &role);
+    done
 }
 
 fn announce_policy(host: &Host, update: ChannelUpdate) {

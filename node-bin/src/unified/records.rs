@@ -199,6 +199,23 @@ impl Records {
         Ok(())
     }
 
+    /// Removes the record of a payment that is over.
+    pub fn forget_payment(&self, payment_id: &[u8; 32]) -> Result<(), StoreError> {
+        let id = hex(payment_id);
+        let failed = |error| StoreError {
+            what: format!("{} could not be removed", path_of(PAYMENTS, "", &id)),
+            error,
+        };
+        let named = Named {
+            family: "remove.payment",
+            role: self.names.payment_role(Some(&id), None),
+        };
+        named.point("before").map_err(failed)?;
+        // What a power cut brings back is removed again.
+        self.store.remove(PAYMENTS, "", &id, true).map_err(failed)?;
+        named.point("after").map_err(failed)
+    }
+
     /// Moves a channel's snapshot to the archive, and drops its log.
     pub fn archive(&self, channel_id: &ChannelId) -> Result<(), StoreError> {
         let id = channel_id.to_string();

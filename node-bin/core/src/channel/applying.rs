@@ -5,6 +5,7 @@ use lightning::types::payment::PaymentPreimage;
 
 use crate::commitment::{self, Side};
 use crate::event::{EventKey, EventKind, Failure, MonitorEvent};
+use crate::keys::secret_index;
 use crate::record::{
     ChannelRecord, Closure, CounterpartyCommitment, HolderCommitment, InboundHtlc, OutboundHtlc,
     PendingEvent, Rejection, Resolution, RevokedCommitment, RevokedHtlcRecord, SignedCommitment,
@@ -34,11 +35,6 @@ pub enum ApplyError {
     /// A step that does not fit the record.
     #[error("a step does not fit the channel: {0}")]
     Step(&'static str),
-}
-
-/// BOLT 3 counts commitments up from 0, the secrets' tree counts down from 2^48 - 1.
-pub(crate) fn secret_index(number: u64) -> u64 {
-    ((1 << 48) - 1) - number
 }
 
 impl ChannelRecord {

@@ -28,7 +28,20 @@ impl ChannelRecord {
     }
 }
 
+/// Blocks after which an acceptor stops to wait for the funding (BOLT 2).
+pub(crate) const UNFUNDED_BLOCKS: u32 = 2_016;
+
 impl Channel {
+    /// Whether the funding of a channel that the peer opened has not come in time, at this height of the
+    /// tip.
+    pub(crate) fn is_never_funded(&self, best_height: u32) -> bool {
+        let funding = &self.record.funding;
+        funding.confirmed.is_none()
+            && funding
+                .accepted_at
+                .is_some_and(|height| best_height >= height.saturating_add(UNFUNDED_BLOCKS))
+    }
+
     /// BOLT 7's short channel id, once the funding is in a block.
     pub fn short_channel_id(&self) -> Option<u64> {
         self.record.short_channel_id()

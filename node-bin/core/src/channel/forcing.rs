@@ -43,17 +43,4 @@ impl Channel {
             _ => None,
         }
     }
-
-    /// Whether a transaction that spends the funding is one that both sides agreed to close with: it
-    /// pays to nothing but the scripts of both `shutdown`s.
-    pub fn is_closing_transaction(&self, transaction: &Transaction) -> bool {
-        let shutdown = &self.record.shutdown;
-        let (Some(holder), Some(counterparty)) = (&shutdown.holder, &shutdown.counterparty) else {
-            return false;
-        };
-        transaction
-            .output
-            .iter()
-            .all(|output| output.script_pubkey == *holder || output.script_pubkey == *counterparty)
-    }
 }

@@ -149,7 +149,7 @@ fn opened() -> Pair {
     let mut out = Outbox::default();
     let (opener, acceptor_environment, answered, created) = funded(&mut out);
     let acceptor =
-        opening::handle_funding_created(&acceptor_environment, answered, &created, &mut out)
+        opening::handle_funding_created(&acceptor_environment, answered, &created, 100, &mut out)
             .unwrap();
     let Message::FundingSigned(signed) = only_message(&mut out) else {
         panic!("no funding_signed");
@@ -293,7 +293,8 @@ fn an_opening_gives_both_sides_the_same_channel() {
 fn the_funding_transaction_waits_for_the_openers_record() {
     let mut out = Outbox::default();
     let (opener, acceptor, answered, created) = funded(&mut out);
-    let channel = opening::handle_funding_created(&acceptor, answered, &created, &mut out).unwrap();
+    let channel =
+        opening::handle_funding_created(&acceptor, answered, &created, 100, &mut out).unwrap();
     let effects = out.take();
     let Effect::Persist(write) = &effects[0].effect else {
         panic!("{effects:?}");
@@ -316,7 +317,7 @@ fn a_wrong_funding_signature_ends_the_opening_and_frees_the_coins() {
     let mut out = Outbox::default();
     let (opener, acceptor, answered, mut created) = funded(&mut out);
     created.signature = wrong_signature();
-    let refused = opening::handle_funding_created(&acceptor, answered, &created, &mut out);
+    let refused = opening::handle_funding_created(&acceptor, answered, &created, 100, &mut out);
     assert!(matches!(refused, Err(ChannelError::Close(_))));
     let signed = msgs::FundingSigned {
         channel_id: opener.pending.channel_id().unwrap(),
@@ -339,7 +340,7 @@ fn a_wrong_funding_signature_ends_the_opening_and_frees_the_coins() {
 fn a_message_at_a_wrong_time_ends_the_opening() {
     let mut out = Outbox::default();
     let (opener, acceptor, answered, created) = funded(&mut out);
-    let late = opening::handle_funding_created(&acceptor, opener.pending, &created, &mut out);
+    let late = opening::handle_funding_created(&acceptor, opener.pending, &created, 100, &mut out);
     assert!(matches!(late, Err(ChannelError::Close(_))));
     let effects = out.take();
     assert!(matches!(

@@ -9,10 +9,10 @@ use bitcoin::secp256k1::PublicKey;
 use lightning::ln::types::ChannelId;
 
 use crate::effect::{Content, Effect, Ordered, Store, Write};
-use crate::event::EventKey;
+use crate::event::{EventKey, EventKind};
 use crate::message::Message;
 use crate::record::ChannelRecord;
-use crate::source::HtlcSource;
+use crate::source::{HtlcSource, PaymentId};
 use crate::spec::{Change, HtlcAdd};
 use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
@@ -35,6 +35,7 @@ mod watching_tests;
 
 pub use applying::ApplyError;
 pub use operating::LEAST_FEERATE_PER_KW;
+pub(crate) use operating::MAXIMUM_DUST_EXPOSURE_MSAT;
 pub(crate) use operating::Unable;
 
 /// Log entries after which the whole record is written instead of one more.
@@ -75,6 +76,11 @@ pub(crate) struct Volatile {
     pub adds: Vec<WaitingAdd>,
     /// A fee rate to propose.
     pub fee: Option<u32>,
+    /// Acknowledgements of failures of own payments that may not be durable yet: by which write, of which
+    /// payment.
+    pub failures_acknowledged: Vec<(u64, PaymentId)>,
+    /// Ticks for which the peer has owed an answer: `channel_reestablish`, or `revoke_and_ack`.
+    pub unanswered_ticks: u32,
     /// Events that the manager has been told of in this life.
     pub surfaced: BTreeSet<EventKey>,
     /// Negotiation of the closing fee; forgotten with the connection (BOLT 2).
@@ -234,8 +240,28 @@ impl Channel {
         for key in &keys {
             self.volatile.surfaced.remove(key);
         }
+        let failed = self.own_failures(&keys);
         // Acknowledging changes nothing but the list of events and cannot be refused.
         let _ = self.log(EntryContent::Acks(keys), out);
+        let (durable, sequence) = (self.volatile.durable, self.record.sequence);
+        let acknowledged = &mut self.volatile.failures_acknowledged;
+        acknowledged.retain(|(by, _)| *by > durable);
+        acknowledged.extend(failed.into_iter().map(|payment_id| (sequence, payment_id)));
+    }
+
+    /// The own payments of which these events are failures.
+    fn own_failures(&self, keys: &[EventKey]) -> Vec<PaymentId> {
+        let events = self.record.events.iter();
+        let failed = events.filter(|pending| {
+            let key = pending.event.key();
+            key.kind == EventKind::Failed && keys.contains(&key)
+        });
+        failed
+            .filter_map(|pending| match pending.event.resolved_source()? {
+                HtlcSource::Own { payment_id, .. } => Some(*payment_id),
+                HtlcSource::Forward { .. } => None,
+            })
+            .collect()
     }
 
     fn log(&mut self, content: EntryContent, out: &mut Outbox) -> Result<(), ApplyError> {

@@ -2,9 +2,10 @@
 //! claim. Everything is read anew from the record and the transactions in it; nothing else is remembered,
 //! so that a restart or a reorganisation needs no special case.
 
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use lightning::types::payment::PaymentPreimage;
 
+use crate::commitment::funding_script;
 use crate::keys::Environment;
 use crate::onchain::bumping::SecondStage;
 use crate::onchain::claims::{Claim, claim_of, second_stage_claim};
@@ -310,6 +311,12 @@ impl Channel {
 
     /// Whether nothing of a channel's end is left to wait for, at this tip.
     pub(crate) fn is_settled(&self, position: &Position, tip: u32) -> bool {
+        self.unburied(position, tip) == 0
+    }
+
+    /// How many outputs of the channel's end, of those that matter to the holder, are not spent beyond any
+    /// reorganisation at this tip.
+    pub fn unburied(&self, position: &Position, tip: u32) -> usize {
         let is_over = |output: &OnchainOutput| match output.spent {
             Some((_, at)) => is_deep(at, tip, FORGETTING_DELAY),
             None => false,
@@ -326,7 +333,43 @@ impl Channel {
                     | OutputKind::Unknown
             ),
         };
-        position.outputs.iter().filter(matters).all(is_over)
+        let outputs = position.outputs.iter().filter(matters);
+        outputs.filter(|output| !is_over(output)).count()
+    }
+
+    /// What the record says of the chain: transactions, and in which heights it saw them. What is not there
+    /// any more was taken out by a reorganisation.
+    pub fn seen_on_chain(&self) -> Vec<(u32, Txid)> {
+        let record = &self.record;
+        let funding = record.funding.confirmed;
+        let funding = funding.map(|(height, _)| (height, record.parameters.funding.txid));
+        let ends = record.onchain.funding_spend.iter();
+        let spends = ends.chain(&record.onchain.spends);
+        let spends = spends.map(|seen| (seen.height, seen.transaction.compute_txid()));
+        funding.into_iter().chain(spends).collect()
+    }
+
+    /// Outputs whose spending concerns the channel, with their scripts.
+    pub fn watched_outputs(&self, environment: &Environment) -> Vec<(OutPoint, ScriptBuf)> {
+        let record = &self.record;
+        let parameters = &record.parameters;
+        let holder = environment.channel_points(&parameters.keys_id);
+        let script = funding_script(
+            &holder.funding_pubkey,
+            &parameters.counterparty_keys.funding_pubkey,
+        );
+        let mut watched = vec![(
+            parameters.funding.into_bitcoin_outpoint(),
+            script.to_p2wsh(),
+        )];
+        let ends = record.onchain.funding_spend.iter();
+        for seen in ends.chain(&record.onchain.spends) {
+            let txid = seen.transaction.compute_txid();
+            for (vout, output) in (0..).zip(&seen.transaction.output) {
+                watched.push((OutPoint { txid, vout }, output.script_pubkey.clone()));
+            }
+        }
+        watched
     }
 
     /// Whether it is worth asking [`Channel::is_settled`].

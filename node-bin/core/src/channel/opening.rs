@@ -248,12 +248,13 @@ pub fn handle_funded(
     })
 }
 
-/// As acceptor: `funding_created` came. The channel's first record is wanted, then `funding_signed` is
-/// sent.
+/// As acceptor: `funding_created` came, the tip being at this height. The channel's first record is wanted,
+/// then `funding_signed` is sent.
 pub fn handle_funding_created(
     environment: &Environment,
     pending: PendingOpen,
     message: &msgs::FundingCreated,
+    height: u32,
     out: &mut Outbox,
 ) -> Result<Channel, ChannelError> {
     let PendingOpen::Answered(terms, counterparty) = pending else {
@@ -269,7 +270,8 @@ pub fn handle_funding_created(
         point: counterparty.first_point,
     };
     let parameters = parameters(environment, terms, counterparty, funding);
-    let record = first_record(environment, parameters, commitment, message.signature, None)?;
+    let mut record = first_record(environment, parameters, commitment, message.signature, None)?;
+    record.funding.accepted_at = Some(height);
     let (signature, _) =
         sign_counterparty_commitment(environment, &record.parameters, &record.counterparty);
     let channel = Channel::created(record, out);

@@ -23,6 +23,8 @@ const CLTV_EXPIRY_LIMIT: u32 = 500_000_000;
 pub const LEAST_FEERATE_PER_KW: u32 = 253;
 /// The most that an opener may ask for: beyond it its HTLCs would burn.
 const MOST_FEERATE_PER_KW: u32 = 250_000;
+/// Millisatoshis of trimmed HTLCs that a channel may hold at the most: what a close may cost.
+pub(crate) const MAXIMUM_DUST_EXPOSURE_MSAT: u64 = 5_000_000;
 /// An opener keeps enough to pay for a commitment at this multiple of the fee rate, so that HTLCs
 /// that cross on the wire never leave it short (BOLT 2's fee spike buffer).
 const FEE_SPIKE_FACTOR: u32 = 2;
@@ -315,6 +317,7 @@ impl Channel {
                 steps.push(UpdateStep::HtlcIrrevocablyCommitted { htlc_id });
             }
         }
+        self.volatile.unanswered_ticks = 0;
         self.commit(steps, out)
     }
 
@@ -472,6 +475,16 @@ impl Channel {
         if add.amount_msat < limits.htlc_minimum_msat.max(1) {
             return Err(Unable::BelowMinimum);
         }
+        if self.is_dust(add.amount_msat) {
+            let waiting = changes.iter().map(|change| match change {
+                Change::Add(other) if self.is_dust(other.amount_msat) => other.amount_msat,
+                _ => 0,
+            });
+            let exposure_msat = self.dust_exposure_msat() + waiting.sum::<u64>() + add.amount_msat;
+            if exposure_msat > MAXIMUM_DUST_EXPOSURE_MSAT {
+                return Err(Unable::NoRoom);
+            }
+        }
         let mut changes = changes.to_vec();
         changes.push(Change::Add(add.clone()));
         let next = self
@@ -500,6 +513,15 @@ impl Channel {
                     >= their_reserve_msat + fee_msat(&next, Side::Counterparty)
         };
         if fits { Ok(()) } else { Err(Unable::NoRoom) }
+    }
+
+    /// Whether an HTLC of so many millisatoshis has no output in one of both commitments.
+    pub(crate) fn is_dust(&self, amount_msat: u64) -> bool {
+        let parameters = &self.record.parameters;
+        let limits = [&parameters.holder_limits, &parameters.counterparty_limits];
+        limits
+            .iter()
+            .any(|limits| amount_msat / 1_000 < limits.dust_limit_sat)
     }
 
     /// Millisatoshis in trimmed HTLCs in the commitments that would be published, at the most.

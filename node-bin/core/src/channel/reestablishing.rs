@@ -3,8 +3,7 @@
 
 use lightning::ln::msgs;
 
-use super::applying::secret_index as index_of;
-use crate::keys::Environment;
+use crate::keys::{Environment, secret_index};
 use crate::message::Message;
 use crate::record::Closure;
 use crate::update::UpdateStep;
@@ -14,6 +13,9 @@ use super::{Channel, ChannelError, Connection, Outbox};
 /// What a peer is told that lost its data: it must not publish, and this side will not either if it is
 /// this side that lost.
 pub(super) const STALE: &str = "sync lost: the peer proved that it knows a later commitment";
+
+/// Ticks within which a peer has to answer `channel_reestablish` and `commitment_signed`.
+const TICKS_TO_ANSWER: u32 = 3;
 
 impl Channel {
     /// The connection is there: `channel_reestablish` goes first.
@@ -28,7 +30,7 @@ impl Channel {
                 self.record
                     .counterparty_secrets
                     .0
-                    .get_secret(index_of(number))
+                    .get_secret(secret_index(number))
             });
         let keys = environment.channel_keys(&self.record.parameters.keys_id);
         let message = msgs::ChannelReestablish {
@@ -48,8 +50,25 @@ impl Channel {
     pub(crate) fn peer_down(&mut self) {
         self.volatile.connection = Connection::Down;
         self.volatile.proposed.clear();
+        self.volatile.unanswered_ticks = 0;
         self.volatile.closing = Default::default();
         self.volatile.announcing = self.volatile.announcing.without_connection();
+    }
+
+    /// A tick has passed. Whether the peer has owed an answer for [`TICKS_TO_ANSWER`] of them.
+    pub(crate) fn tick_answer(&mut self) -> bool {
+        let awaits = self.record.closure.is_none()
+            && match self.volatile.connection {
+                Connection::Down => false,
+                Connection::Reestablishing => true,
+                // What is not written yet was not sent.
+                Connection::Up => self.record.next_counterparty.is_some() && self.is_durable(),
+            };
+        self.volatile.unanswered_ticks = match awaits {
+            true => self.volatile.unanswered_ticks + 1,
+            false => 0,
+        };
+        self.volatile.unanswered_ticks >= TICKS_TO_ANSWER
     }
 
     /// Compares numbers and sends again what the counterparty missed, in the order of the first time.
@@ -77,6 +96,7 @@ impl Channel {
         let missed_revocation = self.compare_revocations(message, environment, out)?;
         let missed_commitment = self.compare_commitments(message)?;
         self.volatile.connection = Connection::Up;
+        self.volatile.unanswered_ticks = 0;
         let at_start = message.next_local_commitment_number == 1 && self.record.holder.number == 0;
         if at_start && self.record.funding.holder_ready {
             self.send_channel_ready(environment, out);

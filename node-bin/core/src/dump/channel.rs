@@ -102,6 +102,7 @@ fn funding(funding: &FundingState) -> Value {
         "holder_ready": funding.holder_ready,
         "counterparty_ready": funding.counterparty_ready,
         "announced": funding.announcement.is_some(),
+        "accepted_at": maybe(&funding.accepted_at, |height| json!(height)),
     })
 }
 

@@ -1,9 +1,14 @@
 //! Blocks and ticks.
 
+use std::collections::BTreeSet;
+
+use lightning::ln::msgs;
 use lightning::ln::types::ChannelId;
 
 use crate::channel::{ChannelError, Outbox};
+use crate::effect::Effect;
 use crate::input::PlacedTransaction;
+use crate::message::Message;
 
 use super::{BestBlock, Node};
 
@@ -70,6 +75,17 @@ impl Node {
             let reason = "the peer failed the channel, and no closing transaction came";
             channel.force_close(&environment, reason, true, out);
         }
+        if let Some(channel) = self.channels.get_mut(&channel_id)
+            && channel.record.closure.is_none()
+            && channel.is_never_funded(block.height)
+        {
+            let reason = "FundingTimedOut: the funding transaction never came";
+            channel.force_close(&environment, reason, false, out);
+            let data = reason.to_owned();
+            let error = msgs::ErrorMessage { channel_id, data };
+            out.send_now(channel.peer(), Message::Error(error));
+            return Ok(());
+        }
         self.depth_reached(channel_id, out)
     }
 
@@ -90,10 +106,30 @@ impl Node {
     }
 
     pub(super) fn tick(&mut self, out: &mut Outbox) {
+        self.tick_answers(out);
         self.tick_waiting(out);
         self.tick_payments(out);
+        self.tick_ended_payments(out);
         self.tick_fees();
         self.tick_claimables(out);
+    }
+
+    /// Hangs up on peers that owe an answer for too long: a new connection may bring it (BOLT 2, message
+    /// retransmission).
+    fn tick_answers(&mut self, out: &mut Outbox) {
+        let mut silent = BTreeSet::new();
+        for channel in self.channels.values_mut() {
+            if channel.tick_answer() {
+                silent.insert(channel.peer());
+            }
+        }
+        for peer in silent {
+            let channel_id = ChannelId([0; 32]);
+            let data = "an answer is missing for too long".to_owned();
+            let warning = msgs::WarningMessage { channel_id, data };
+            out.send_now(peer, Message::Warning(warning));
+            out.now(Effect::Disconnect { peer });
+        }
     }
 
     /// Channels that this node opened follow its fee rate.

@@ -3,7 +3,7 @@
 
 use lightning::ln::types::ChannelId;
 
-use crate::channel::{Outbox, Unable, WaitingAdd};
+use crate::channel::{MAXIMUM_DUST_EXPOSURE_MSAT, Outbox, Unable, WaitingAdd};
 use crate::onion::{self, OwnFailure, Peeled, code};
 use crate::record::Rejection;
 use crate::source::{HtlcSource, InboundHtlcId, InboundPart};
@@ -16,8 +16,6 @@ use super::Node;
 pub(crate) const LEAST_BLOCKS_TO_EXPIRY: u32 = 39;
 /// An HTLC that expires later than so many blocks locks up funds for nothing (BOLT 4: about 2 weeks).
 const MOST_BLOCKS_TO_EXPIRY: u32 = 2_016;
-/// Millisatoshis of trimmed HTLCs that a channel may hold at the most: what a close may cost.
-pub(crate) const MAXIMUM_DUST_EXPOSURE_MSAT: u64 = 5_000_000;
 
 struct Forward {
     shared_secret: [u8; 32],
@@ -58,6 +56,11 @@ impl Node {
                 payment_secret,
                 keysend_preimage,
             } => {
+                if !self.starting && self.is_exposed_by(inbound, add.amount_msat) {
+                    let failure = OwnFailure::update(code::TEMPORARY_CHANNEL_FAILURE, &[]);
+                    let why = "is more dust than a close may cost";
+                    return self.reject_with(inbound, &shared_secret, &failure, why, out);
+                }
                 let part = super::receiving::ReceivedPart {
                     id: inbound,
                     shared_secret,
@@ -184,21 +187,21 @@ impl Node {
         if forward.amount_msat < minimum_msat {
             return Err(with_amount(code::AMOUNT_BELOW_MINIMUM, forward.amount_msat));
         }
-        let limits = &channel.record.parameters.counterparty_limits;
-        let own_limit_sat = channel.record.parameters.holder_limits.dust_limit_sat;
-        let is_dust = forward.amount_msat / 1_000 < limits.dust_limit_sat.max(own_limit_sat);
-        let is_exposed = |channel: &crate::channel::Channel| {
-            is_dust && channel.dust_exposure_msat() > MAXIMUM_DUST_EXPOSURE_MSAT
-        };
-        let inbound = self.channels.get(&inbound.channel_id);
+        // The outbound channel looks at its own dust when the HTLC's turn comes.
         let bound = self.policy.maximum_unacknowledged_events;
-        if channel.record.events.len() >= bound
-            || is_exposed(channel)
-            || inbound.is_some_and(is_exposed)
-        {
+        if channel.record.events.len() >= bound || self.is_exposed_by(inbound, add.amount_msat) {
             return Err(OwnFailure::update(code::TEMPORARY_CHANNEL_FAILURE, &[]));
         }
         Ok(channel.id())
+    }
+
+    /// Whether this inbound HTLC of so many millisatoshis is dust on a channel that holds too much of it.
+    fn is_exposed_by(&self, inbound: InboundHtlcId, amount_msat: u64) -> bool {
+        let channel = self.channels.get(&inbound.channel_id);
+        channel.is_some_and(|channel| {
+            channel.is_dust(amount_msat)
+                && channel.dust_exposure_msat() > MAXIMUM_DUST_EXPOSURE_MSAT
+        })
     }
 
     pub(super) fn channel_by_scid(

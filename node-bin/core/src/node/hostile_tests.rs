@@ -454,3 +454,79 @@ fn a_close_is_published_again_at_a_start() {
         assert!(published, "{force}");
     }
 }
+
+/// A block without anything that concerns the node.
+fn empty_block(height: u32) -> Input {
+    Input::BlockConnected {
+        height,
+        hash: bitcoin::hashes::Hash::all_zeros(),
+        is_tip: true,
+        transactions: Vec::new(),
+    }
+}
+
+#[test]
+fn a_channel_that_its_opener_never_funds_is_forgotten_after_two_weeks_and_not_before() {
+    let world = flows::start("direct", 1).unwrap();
+    let mut engine = engine_of(&world, B);
+    let attacker = world.nodes[A].environment.clone();
+    let funding = lightning::chain::transaction::OutPoint {
+        txid: bitcoin::hashes::Hash::hash(b"never"),
+        index: 0,
+    };
+    let peer = attacker.node_id();
+    let message = funding_created_for(&mut engine, &attacker, funding);
+    engine.input(Input::Message { peer, message });
+    drive(&mut engine);
+    let channel_id = ChannelId::v1_from_funding_outpoint(funding);
+    let accepted_at = engine.node.best_block.height;
+    for height in accepted_at + 1..accepted_at + 2_016 {
+        engine.input(empty_block(height));
+    }
+    drive(&mut engine);
+    assert!(engine.node.channels[&channel_id].record.closure.is_none());
+    engine.input(empty_block(accepted_at + 2_016));
+    let effects = drive(&mut engine);
+    assert_eq!(names(&sent(&effects)), ["error"]);
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::Tell {
+            id,
+            event: UserEvent::ChannelClosed { .. },
+        } => Some(*id),
+        _ => None,
+    });
+    engine.input(Input::Told { id: told.unwrap() });
+    let effects = drive(&mut engine);
+    let archived = |effect: &Effect| matches!(effect, Effect::Archive { .. });
+    assert!(effects.iter().any(archived), "{effects:?}");
+    assert!(!engine.node.channels.contains_key(&channel_id));
+}
+
+#[test]
+fn a_peer_that_does_not_revoke_or_reestablish_is_hung_up_on() {
+    let world = flows::start("direct", 1).unwrap();
+    let peer = world.nodes[B].node_id;
+    let hangs_up = |engine: &mut Engine| {
+        engine.input(Input::Tick);
+        let is_end = |effect: &Effect| matches!(effect, Effect::Disconnect { .. });
+        drive(engine).iter().any(is_end)
+    };
+    // Nothing is owed.
+    let mut engine = engine_of(&world, A);
+    for _ in 0..10 {
+        assert!(!hangs_up(&mut engine));
+    }
+    let sat_per_kw = 700;
+    let command = Command::FeeRate { sat_per_kw };
+    engine.input(Input::Command { id: 1, command });
+    let effects = drive(&mut engine);
+    assert_eq!(names(&sent(&effects)), ["update_fee", "commitment_signed"]);
+    let ends: Vec<_> = (0..3).map(|_| hangs_up(&mut engine)).collect();
+    assert_eq!(ends, [false, false, true]);
+    let mut engine = engine_of(&world, A);
+    engine.input(Input::PeerDown { peer });
+    engine.input(Input::PeerUp { peer });
+    drive(&mut engine);
+    let ends: Vec<_> = (0..3).map(|_| hangs_up(&mut engine)).collect();
+    assert_eq!(ends, [false, false, true]);
+}

@@ -41,6 +41,7 @@ impl Node {
             return false;
         };
         let environment = self.environment.clone();
+        let height = self.best_block.height;
         let result = match message {
             Message::AcceptChannel(m) => {
                 opening::handle_accept_channel(&environment, pending, m, out).map(|open| {
@@ -48,7 +49,7 @@ impl Node {
                 })
             }
             Message::FundingCreated(m) => self.expect_unknown_funding(m).and_then(|()| {
-                opening::handle_funding_created(&environment, pending, m, out)
+                opening::handle_funding_created(&environment, pending, m, height, out)
                     .map(|channel| self.add_channel(channel, out))
             }),
             Message::FundingSigned(m) => {

@@ -31,6 +31,8 @@ mod hostile_tests;
 mod lifecycle;
 mod messages;
 mod onchain;
+#[cfg(test)]
+mod payment_tests;
 mod receiving;
 mod recovering;
 mod resolving;

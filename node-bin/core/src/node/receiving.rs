@@ -57,8 +57,15 @@ impl Claimable {
     }
 
     fn sum_msat(&self) -> u64 {
-        self.parts.iter().map(|part| part.amount_msat).sum()
+        let amounts = self.parts.iter().map(|part| part.amount_msat);
+        amounts.fold(0, u64::saturating_add)
     }
+}
+
+/// Whether that is more than twice what was asked for (BOLT 4: a payer that probes, or a mistake). An
+/// invoice for any amount asks for 0.
+fn is_far_too_much(amount_msat: u64, asked_msat: Option<u64>) -> bool {
+    asked_msat.is_some_and(|asked| asked > 0 && amount_msat > asked.saturating_mul(2))
 }
 
 /// How far a claim is.
@@ -104,7 +111,7 @@ impl Node {
         meant: &Meant,
         out: &mut Outbox,
     ) -> Result<(), OwnFailure> {
-        self.check_part(&part, meant)?;
+        let asked_msat = self.check_part(&part, meant)?;
         let hash = meant.payment_hash;
         let known = self.claimables.entry(hash).or_insert_with(|| Claimable {
             parts: Vec::new(),
@@ -114,7 +121,9 @@ impl Node {
             complete: false,
             ticks: 0,
         });
-        let fits = known.total_msat == meant.total_msat
+        let sum_msat = known.sum_msat().saturating_add(part.amount_msat);
+        let fits = !is_far_too_much(sum_msat, asked_msat)
+            && known.total_msat == meant.total_msat
             && known.payment_secret == meant.payment_secret
             && known.keysend_preimage == meant.keysend_preimage
             && !known.complete;
@@ -138,8 +147,11 @@ impl Node {
         Ok(())
     }
 
-    /// BOLT 4's checks of the final hop.
-    fn check_part(&self, part: &ReceivedPart, meant: &Meant) -> Result<(), OwnFailure> {
+    /// BOLT 4's checks of the final hop. What the invoice asks for, in millisatoshis, if there is one.
+    ///
+    /// What a start gathers again was found good before: time that has passed since, for the invoice or
+    /// for the expiry, takes nothing back that the user may have been told of.
+    fn check_part(&self, part: &ReceivedPart, meant: &Meant) -> Result<Option<u64>, OwnFailure> {
         let height = self.best_block.height;
         let refuse = || OwnFailure::incorrect_payment_details(part.amount_msat, height);
         if part.amount_msat < meant.amount_msat {
@@ -154,7 +166,11 @@ impl Node {
                 data: part.cltv_expiry.to_be_bytes().to_vec(),
             });
         }
-        if part.cltv_expiry <= height + LEAST_BLOCKS_TO_CLAIM {
+        let least_blocks = match self.starting {
+            true => LEAST_BLOCKS_TO_CLAIM / 2,
+            false => LEAST_BLOCKS_TO_CLAIM,
+        };
+        if part.cltv_expiry <= height + least_blocks {
             return Err(refuse());
         }
         // A second payment for a hash that is being claimed would be money for nothing.
@@ -167,6 +183,7 @@ impl Node {
                 if sha256::Hash::hash(&preimage.0).to_byte_array() != meant.payment_hash.0 {
                     return Err(refuse());
                 }
+                Ok(None)
             }
             (None, Some(secret)) => {
                 let said =
@@ -174,13 +191,17 @@ impl Node {
                 let Some((least_msat, expires_at_s)) = said else {
                     return Err(refuse());
                 };
-                if meant.total_msat < least_msat || expires_at_s < self.surroundings.now_s {
+                let has_expired = expires_at_s < self.surroundings.now_s && !self.starting;
+                if meant.total_msat < least_msat
+                    || is_far_too_much(meant.total_msat, Some(least_msat))
+                    || has_expired
+                {
                     return Err(refuse());
                 }
+                Ok(Some(least_msat))
             }
-            (None, None) => return Err(refuse()),
+            (None, None) => Err(refuse()),
         }
-        Ok(())
     }
 
     /// Begins to claim all parts of a payment. Deadlines are looked at now and never again: once one

@@ -101,6 +101,7 @@ impl Node {
                     parts: Vec::new(),
                     outcome: None,
                     told: false,
+                    ended_at_s: None,
                 });
             self.sending.entry(payment_id).or_default();
             if !payment.parts.iter().any(|known| known.part == part) {

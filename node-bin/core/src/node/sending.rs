@@ -16,6 +16,9 @@ use crate::spec::HtlcAdd;
 
 use super::{Node, TellPurpose};
 
+/// How many own payments that are over are kept. A key is good for as long as it is among the last so many.
+pub(super) const PAYMENTS_KEPT: usize = 10_000;
+
 /// What is known of a payment besides its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sending {
@@ -74,20 +77,7 @@ impl Node {
             });
             return;
         }
-        let record = PaymentRecord {
-            sequence: 0,
-            payment_id,
-            payment_hash: command.payment_hash,
-            amount_msat: command.amount_msat,
-            payment_secret: command.payment_secret,
-            keysend_preimage: command.keysend_preimage,
-            payment_metadata: command.payment_metadata,
-            final_cltv_expiry_delta: command.final_cltv_expiry_delta,
-            route: command.route,
-            parts: Vec::new(),
-            outcome: None,
-            told: false,
-        };
+        let record = PaymentRecord::asked(&command);
         self.payments.insert(payment_id, record);
         self.sending.insert(payment_id, Sending::default());
         self.add_parts(payment_id, command.paths);
@@ -276,6 +266,7 @@ impl Node {
         if !matches!(record.outcome, Some(PaymentOutcome::Sent { .. })) {
             // A claim beats a failure, even one that the user was told of: the money is gone.
             record.outcome = Some(PaymentOutcome::Sent { preimage });
+            record.ended_at_s = Some(self.surroundings.now_s);
             record.told = false;
             if let Some(sending) = self.sending.get_mut(&payment_id) {
                 sending.told = false;
@@ -464,6 +455,7 @@ impl Node {
         record.outcome = Some(PaymentOutcome::Failed {
             reason: reason.to_owned(),
         });
+        record.ended_at_s = Some(self.surroundings.now_s);
         self.write_payment(payment_id, out);
         self.tell_outcome(payment_id, out);
     }
@@ -538,6 +530,40 @@ impl Node {
         for payment_id in waiting {
             self.drive_payment(payment_id, out);
         }
+    }
+
+    /// Forgets the oldest of the own payments that are over: told, and with nothing of them left in any
+    /// monitor. The last [`PAYMENTS_KEPT`] are kept, so that what is asked for again under their keys is
+    /// not paid again.
+    pub(super) fn tick_ended_payments(&mut self, out: &mut Outbox) {
+        let is_over = |record: &&PaymentRecord| {
+            record.outcome.is_some() && record.told && self.is_written(&record.payment_id)
+        };
+        let over = self.payments.values().filter(is_over);
+        let mut ended: Vec<_> = over
+            .map(|record| (record.ended_at_s, record.payment_id))
+            .collect();
+        let surplus = ended.len().saturating_sub(PAYMENTS_KEPT);
+        if surplus == 0 {
+            return;
+        }
+        ended.sort_unstable();
+        ended.truncate(surplus);
+        for (_, payment_id) in ended {
+            if self.has_live_parts(&payment_id) {
+                continue;
+            }
+            self.payments.remove(&payment_id);
+            self.sending.remove(&payment_id);
+            let effect = Effect::ForgetPayment { payment_id };
+            out.after(Store::Payment(payment_id), effect);
+        }
+    }
+
+    fn has_live_parts(&self, payment_id: &PaymentId) -> bool {
+        let record = self.payments.get(payment_id);
+        let mut parts = record.iter().flat_map(|record| &record.parts);
+        parts.any(|part| self.is_part_live(payment_id, part.part))
     }
 
     /// Parts that wait for a channel whose peer is away are given up.

@@ -16,7 +16,7 @@ use lightning::types::payment::PaymentPreimage;
 use super::scripts;
 use super::signer::HolderSigner;
 use crate::commitment::{ANCHORS_SAT, BuiltCommitment, transaction_parameters};
-use crate::keys::{Environment, FIRST_COMMITMENT_INDEX};
+use crate::keys::{Environment, secret_index};
 use crate::record::{ChannelParameters, ChannelRecord};
 use crate::spec::Direction;
 
@@ -106,7 +106,7 @@ pub fn htlc_descriptors(
         Some(HTLCDescriptor {
             channel_derivation_parameters: derivation(environment, parameters),
             commitment_txid: trusted.txid(),
-            per_commitment_number: FIRST_COMMITMENT_INDEX.saturating_sub(record.holder.number),
+            per_commitment_number: secret_index(record.holder.number),
             per_commitment_point: trusted.per_commitment_point(),
             // HTLC transactions pay no fee of their own (anchors).
             feerate_per_kw: 0,

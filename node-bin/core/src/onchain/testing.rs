@@ -14,7 +14,7 @@ use lightning::types::payment::{PaymentHash, PaymentPreimage};
 use crate::commitment::{
     funding_script, holder_commitment_transaction, sign_counterparty_commitment,
 };
-use crate::keys::{Environment, FIRST_COMMITMENT_INDEX};
+use crate::keys::{Environment, secret_index};
 use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, CounterpartyChanges, CounterpartyCommitment,
     FundingState, HolderChanges, HolderCommitment, RevokedSecrets, ShutdownState,
@@ -151,10 +151,7 @@ fn end(own: (Environment, u8), other: (&Environment, u8), spec: &CommitmentSpec)
     let other_keys = other.0.channel_keys(&keys_id(other.1));
     for number in 0..NUMBER {
         secrets
-            .provide_secret(
-                FIRST_COMMITMENT_INDEX - number,
-                other_keys.commitment_secret(number),
-            )
+            .provide_secret(secret_index(number), other_keys.commitment_secret(number))
             .unwrap();
     }
     let record = ChannelRecord {

@@ -44,6 +44,7 @@ pub(crate) fn payment(amount_msat: u64) -> PaymentRecord {
         parts: Vec::new(),
         outcome: None,
         told: false,
+        ended_at_s: None,
     }
 }
 

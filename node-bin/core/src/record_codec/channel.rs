@@ -123,6 +123,7 @@ impl_writeable_tlv_based!(FundingState, {
     (4, holder_ready, required),
     (6, counterparty_ready, required),
     (8, announcement, option),
+    (9, accepted_at, option),
 });
 
 impl_writeable_tlv_based_enum!(Closure,

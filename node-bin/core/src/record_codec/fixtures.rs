@@ -292,6 +292,7 @@ pub(crate) fn channel() -> ChannelRecord {
             holder_ready: true,
             counterparty_ready: true,
             announcement: Some((signature(33), signature(34))),
+            accepted_at: None,
         },
         holder: HolderCommitment {
             number: 4,
@@ -518,6 +519,7 @@ pub(crate) fn payment() -> PaymentRecord {
             preimage: PaymentPreimage([9; 32]),
         }),
         told: true,
+        ended_at_s: None,
     }
 }
 
@@ -537,6 +539,7 @@ fn gave_up() -> PaymentRecord {
             reason: "no route".into(),
         }),
         told: false,
+        ended_at_s: None,
     }
 }
 

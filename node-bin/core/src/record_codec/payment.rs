@@ -46,4 +46,5 @@ impl_writeable_tlv_based!(PaymentRecord, {
     (18, parts, required_vec),
     (20, outcome, option),
     (22, told, required),
+    (23, ended_at_s, option),
 });

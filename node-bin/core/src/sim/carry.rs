@@ -40,6 +40,9 @@ impl World {
                 to,
             } => self.nodes[node].disk.trim(channel_id, from, to),
             Effect::Archive { channel_id } => self.archive(node, channel_id),
+            Effect::ForgetPayment { payment_id } => {
+                self.nodes[node].disk.forget_payment(&payment_id);
+            }
             Effect::Send { peer, message, .. } => self.send(node, &peer, message),
             Effect::Broadcast {
                 channel_id,

@@ -161,6 +161,12 @@ impl Disk {
         self.durable.payments.clear();
     }
 
+    /// Removes the record of a payment.
+    pub fn forget_payment(&mut self, payment_id: &PaymentId) {
+        self.files.remove(&Store::Payment(*payment_id));
+        self.durable.payments.remove(payment_id);
+    }
+
     /// Removes log entries.
     pub fn trim(&mut self, channel_id: ChannelId, from: u64, to: u64) {
         if let Some(files) = self.files.get_mut(&Store::Monitor(channel_id)) {

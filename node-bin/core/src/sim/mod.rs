@@ -16,17 +16,20 @@ pub mod explore;
 pub mod fault;
 pub mod flow;
 pub mod flows;
+pub mod hostile;
 pub mod judge;
 pub mod link;
 pub mod names;
 pub mod node;
 pub mod plan;
+#[cfg(test)]
+mod property_tests;
 pub mod schedule;
 pub mod script;
 pub mod setup;
 mod storm;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod user;

@@ -92,6 +92,7 @@ impl Names {
                 from,
                 to,
             } => format!("trim {} {from} to {to}", self.channel(channel_id)),
+            Effect::ForgetPayment { payment_id } => format!("forget {}", short(payment_id)),
             Effect::Archive { channel_id } => format!("archive {}", self.channel(channel_id)),
             Effect::Send { message, .. } => format!("send {}", self.message(message)),
             Effect::Broadcast { channel_id, .. } => {

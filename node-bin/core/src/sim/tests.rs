@@ -6,10 +6,11 @@ use super::campaign::Campaign;
 use super::crash::Image;
 use super::explore::{Endings, Options, Report, Scope, explore};
 use super::flows::FLOWS;
-use super::judge::judge_alive;
+use super::judge::{judge_alive, restart};
 use super::plan::Plan;
 use super::schedule::Action;
-use super::testing::{A, B, has_event, record, world_when};
+use super::script::{Kind, Script};
+use super::testing::{A, B, C, has_event, record, rested, world, world_when};
 use super::world::{Persistence, Schedule};
 use crate::effect::UserEvent;
 use crate::event::EventKind;
@@ -193,4 +194,115 @@ fn a_claim_that_was_told_before_its_payment_record_was_lost_leaves_nothing_under
         outbound.any(|htlc| htlc.preimage.is_some()) && record.events.is_empty()
     });
     without_payments(&mut world);
+}
+
+#[test]
+fn with_the_records_of_own_payments_deleted_at_any_moment_every_htlc_still_resolves() {
+    let options = Options {
+        lost_payments: true,
+        threads: 2,
+        ..Options::default()
+    };
+    for flow in ["forward", "mpp", "fail-back"] {
+        let plan = Plan::new(flow, Persistence::Synchronous, Schedule::Fixed, 0);
+        let report = explore(&plan, options).expect("a world comes about");
+        expect_clean(&plan.to_string(), &report);
+    }
+}
+
+#[test]
+fn unacknowledged_events_are_bounded_by_refusing_new_htlcs() {
+    const BOUND: usize = 3;
+    let mut world = world("forward");
+    let flow = {
+        let mut script = Script::new("bounded", &world, 0);
+        for phase in 0..2 * BOUND {
+            script.phase = phase;
+            script.pay(&[A, B, C], Kind::Claim);
+        }
+        script.finish()
+    };
+    world.play(flow);
+    let engine = world.nodes[B].engine.as_mut().expect("it lives");
+    engine.node.policy.maximum_unacknowledged_events = BOUND;
+    // Nothing that B tells of its forwards is handled, so no claim can be acknowledged.
+    world.nodes[B].user.is_busy = true;
+    let mut most = 0;
+    while world.advance() {
+        most = most.max(record(&world, B, C).events.len());
+    }
+    assert_eq!(most, BOUND);
+    let count = |world: &super::world::World, is_it: fn(&UserEvent) -> bool| {
+        let heard = world.nodes[A].user.handled();
+        heard.filter(|event| is_it(event)).count()
+    };
+    let sent = |event: &UserEvent| matches!(event, UserEvent::PaymentSent { .. });
+    let failed = |event: &UserEvent| matches!(event, UserEvent::PaymentFailed { .. });
+    assert_eq!((count(&world, sent), count(&world, failed)), (BOUND, BOUND));
+    world.nodes[B].user.is_busy = false;
+    world.run_to_rest();
+    assert!(record(&world, B, C).events.is_empty());
+    let flow = {
+        let mut script = Script::new("after", &world, 0);
+        script.pay(&[A, B, C], Kind::Claim);
+        script.finish()
+    };
+    world.play(flow);
+    world.run_to_rest();
+    assert_eq!(count(&world, sent), 1);
+}
+
+#[test]
+fn own_payments_are_refused_while_too_many_events_are_unacknowledged() {
+    let mut world = world("direct");
+    let engine = world.nodes[A].engine.as_mut().expect("it lives");
+    engine.node.policy.maximum_unacknowledged_events = 0;
+    world.run_to_rest();
+    let mut heard = world.nodes[A].user.handled();
+    assert!(heard.any(|event| matches!(event, UserEvent::PaymentFailed { .. })));
+    assert_eq!(record(&world, A, B).next_htlc_id, 0);
+}
+
+#[test]
+fn restarting_twice_with_no_input_changes_nothing() {
+    for (name, _, _) in FLOWS {
+        if *name == "open" || name.starts_with("force") {
+            continue;
+        }
+        let mut world = rested(name);
+        assert_eq!(
+            restart::complaints(&mut world),
+            Vec::<String>::new(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_order_in_which_records_are_read_changes_nothing() {
+    for (flow, kind) in [
+        ("mpp", EventKind::MppClaim),
+        ("mpp-fail", EventKind::Accepted),
+    ] {
+        let world = world_when(flow, |w| {
+            has_event(w, 3, B, kind) && has_event(w, 3, C, kind)
+        });
+        let node = &world.nodes[3];
+        let load = |is_reversed: bool| {
+            let mut stored = node.disk.stored().expect("it can be read");
+            if is_reversed {
+                stored.channels.reverse();
+                stored.payments.reverse();
+            }
+            let surroundings = crate::input::Surroundings {
+                entropy: [7; 32],
+                now_s: super::node::NOW_S,
+            };
+            let (environment, policy) = (node.environment.clone(), node.policy.clone());
+            let tip = world.chain.tip();
+            let loaded = crate::node::Node::load(environment, policy, stored, tip, surroundings);
+            loaded.expect("it starts").1
+        };
+        assert_eq!(load(false), load(true));
+    }
 }

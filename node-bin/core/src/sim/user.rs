@@ -58,6 +58,8 @@ pub struct User {
     pub heard: Vec<Heard>,
     /// All commands, in order.
     pub orders: Vec<Order>,
+    /// It hears, and does not come to handle anything.
+    pub is_busy: bool,
     /// Told and not handled yet: places in `heard`.
     inbox: VecDeque<(TellId, usize)>,
 }
@@ -73,9 +75,9 @@ impl User {
         });
     }
 
-    /// Whether something told is not handled yet.
+    /// Whether it comes to handle something now.
     pub fn has_mail(&self) -> bool {
-        !self.inbox.is_empty()
+        !self.is_busy && !self.inbox.is_empty()
     }
 
     /// Handles what was told longest ago. Returns the id that the node waits for.

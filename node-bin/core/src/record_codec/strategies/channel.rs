@@ -82,8 +82,11 @@ prop_compose! {
         confirmed in maybe(any::<(u32, u32)>()),
         (holder_ready, counterparty_ready) in any::<(bool, bool)>(),
         announcement in maybe((signature(), signature())),
+        accepted_at in maybe(any::<u32>()),
     ) -> FundingState {
-        FundingState { transaction, confirmed, holder_ready, counterparty_ready, announcement }
+        FundingState {
+            transaction, confirmed, holder_ready, counterparty_ready, announcement, accepted_at,
+        }
     }
 }
 

@@ -56,6 +56,7 @@ prop_compose! {
         parts in vec(part(), 0..3),
         outcome in maybe(outcome()),
         told in any::<bool>(),
+        ended_at_s in maybe(any::<u64>()),
     ) -> PaymentRecord {
         PaymentRecord {
             sequence,
@@ -70,6 +71,7 @@ prop_compose! {
             parts,
             outcome,
             told,
+            ended_at_s,
         }
     }
 }

@@ -461,3 +461,95 @@ fn a_payment_that_nobody_should_have_claimed_is_found() {
         "{found}"
     );
 }
+
+#[test]
+fn a_transaction_that_goes_before_its_close_is_written_is_found() {
+    let mut world = rested("direct");
+    let channel_id = channel(&world, A, B);
+    let channel = world.side(A, &channel_id).expect("it is there");
+    let mut closed = channel.clone();
+    closed.record.closure = Some(Closure::Forced {
+        reason: "by itself".into(),
+        broadcast: true,
+    });
+    let environment = world.nodes[A].environment.clone();
+    let commitment = closed.transaction_to_publish(&environment);
+    let commitment = commitment.expect("it may be published");
+    super::sending::broadcast(&mut world, A, channel_id, &[commitment]);
+    let found = world.complaints.join("; ");
+    assert!(found.contains("that it has not written down"), "{found}");
+}
+
+#[test]
+fn a_channel_that_is_archived_with_an_event_is_found() {
+    let mut world = world_when("forward", |w| has_event(w, B, A, EventKind::Accepted));
+    let channel_id = channel(&world, A, B);
+    world.nodes[B].pending = Some(Effect::Archive { channel_id });
+    world.perform(Action::Run(B));
+    let found = world.complaints.join("; ");
+    assert!(
+        found.contains("archives a channel with unacknowledged events"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_part_that_was_released_alone_is_found() {
+    let mut world = rested("mpp");
+    let amount_msat = world.flow.payments[0].parts[1].amounts_msat[1];
+    // As if the payee had got the second part back to its sender.
+    for (node, peer, sign) in [(3, C, -1), (C, 3, 1)] {
+        change(&mut world, node, peer, |record| {
+            for spec in [&mut record.holder.spec, &mut record.counterparty.spec] {
+                let moved = sign * amount_msat as i64;
+                spec.holder_msat = spec.holder_msat.wrapping_add_signed(moved);
+                spec.counterparty_msat = spec.counterparty_msat.wrapping_add_signed(-moved);
+            }
+        });
+    }
+    let found = rest::complaints(&world).join("; ");
+    assert!(found.contains(" msat instead of "), "{found}");
+}
+
+#[test]
+fn satoshis_that_are_missing_after_a_close_are_found() {
+    let mut world = world("force-downstream");
+    world.run_to_rest();
+    assert_eq!(super::onchain::complaints(&world), Vec::<String>::new());
+    let mut flow = (*world.flow).clone();
+    let forced = flow.forces[0];
+    for opened in &mut flow.opened {
+        if opened.pair == forced {
+            opened.balances_msat[0] += 10_000_000;
+        }
+    }
+    world.flow = Arc::new(flow);
+    let found = super::onchain::complaints(&world).join("; ");
+    assert!(found.contains(" would be right"), "{found}");
+}
+
+#[test]
+fn a_channel_that_only_its_opener_knows_is_found() {
+    let mut world = rested("open");
+    assert_eq!(super::opening::complaints(&world), Vec::<String>::new());
+    world.nodes[B].disk.durable_mut().channels.clear();
+    let found = super::opening::complaints(&world).join("; ");
+    assert!(found.contains("at the acceptor None"), "{found}");
+}
+
+#[test]
+fn an_image_that_has_lost_acknowledgements_has_its_events_back() {
+    let mut world = world("forward");
+    let events = |disk: &crate::sim::disk::Disk| disk.durable().events().count();
+    let mut seen = 0;
+    while world.advance() {
+        let disk = &world.nodes[B].disk;
+        let mut image = disk.clone();
+        if image.lose_last_acks().expect("it can be read") > 0 {
+            // An entry that a snapshot has made needless takes nothing along.
+            assert!(events(&image) >= events(disk));
+            seen += usize::from(events(&image) > events(disk));
+        }
+    }
+    assert!(seen > 0, "no log ends with an acknowledgement");
+}

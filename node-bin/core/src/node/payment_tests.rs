@@ -1,0 +1,338 @@
+//! Payments whose ends a crash, a payer or time could have turned: what is told stays true.
+
+use lightning::ln::msgs;
+use lightning::types::payment::{PaymentHash, PaymentPreimage};
+
+use super::Node;
+use super::sending::PAYMENTS_KEPT;
+use crate::channel::MAXIMUM_DUST_EXPOSURE_MSAT;
+use crate::effect::{Effect, UserEvent};
+use crate::engine::Engine;
+use crate::event::EventKind;
+use crate::input::{Command, Input, PayCommand, Surroundings};
+use crate::message::Message;
+use crate::node::BestBlock;
+use crate::onion::{self, make_payment_secret};
+use crate::payment::PaymentOutcome;
+use crate::sim::crash::Image;
+use crate::sim::flow::Flow;
+use crate::sim::hostile::{Forger, next_htlc_id};
+use crate::sim::node::NOW_S;
+use crate::sim::schedule::Action;
+use crate::sim::testing::{A, B, C, channel, has_event, record, rested, world, world_when};
+use crate::sim::user::Wish;
+use crate::sim::world::World;
+use crate::source::PathHop;
+use crate::wire::onion_packet;
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        entropy: [7; 32],
+        now_s: NOW_S,
+    }
+}
+
+/// Carries out everything, with every write durable at once and every event handled.
+fn drive(engine: &mut Engine) -> Vec<Effect> {
+    let mut all = Vec::new();
+    while let Some(effect) = engine.next(&mut surroundings) {
+        match &effect {
+            Effect::Persist(write) => engine.persisted(write.store, write.sequence),
+            Effect::Tell { id, .. } => engine.input(Input::Told { id: *id }),
+            _ => {}
+        }
+        all.push(effect);
+    }
+    all
+}
+
+/// The node of a world started anew from its disk, at this tip and this time.
+fn started(world: &World, node: usize, height: u32, now_s: u64) -> (Node, Vec<Effect>) {
+    let at = &world.nodes[node];
+    let best_block = BestBlock {
+        height,
+        ..world.chain.tip()
+    };
+    let surroundings = Surroundings {
+        entropy: [7; 32],
+        now_s,
+    };
+    let (environment, policy) = (at.environment.clone(), at.policy.clone());
+    let stored = at.disk.stored().unwrap();
+    let (node, start, _) =
+        Node::load(environment, policy, stored, best_block, surroundings).unwrap();
+    (node, start.into_iter().map(|o| o.effect).collect())
+}
+
+fn is_sent(event: &UserEvent) -> bool {
+    matches!(event, UserEvent::PaymentSent { .. })
+}
+
+#[test]
+fn a_payment_told_as_sent_cannot_fail_after_its_record_is_lost_while_a_part_of_it_lives() {
+    let is_between = |w: &World| {
+        let waits = |peer| {
+            let mut outbound = record(w, A, peer).outbound.values();
+            outbound.any(|htlc| htlc.preimage.is_none())
+        };
+        let is_told = w.nodes[A].user.handled().any(is_sent);
+        let is_quiet = w.nodes[A].pending.is_none() && !w.nodes[A].user.has_mail();
+        is_told && is_quiet && (waits(B) || waits(C))
+    };
+    let mut world = world_when("mpp", is_between);
+    let image = Image {
+        payments_lost: true,
+        ..Image::default()
+    };
+    world.crash(A, &image);
+    world.perform(Action::Restart(A));
+    let engine = world.nodes[A].engine.as_ref().unwrap();
+    let payment = engine.node.payments.values().next().unwrap();
+    let outcome = &payment.outcome;
+    assert!(
+        matches!(outcome, Some(PaymentOutcome::Sent { .. })),
+        "{outcome:?}"
+    );
+    world.run_to_rest();
+    let found = crate::sim::judge::judge(&mut world).complaints;
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_claimable_payment_is_claimable_after_a_restart_though_its_invoice_has_expired() {
+    let world = world_when("hold-claim", |w| {
+        let mut heard = w.nodes[C].user.handled();
+        heard.any(|event| matches!(event, UserEvent::PaymentClaimable { .. }))
+    });
+    let payment_hash = world.flow.payments[0].payment_hash;
+    // The invoice is for a day. Ten blocks later the payment is claimable to a running node, too.
+    let height = world.chain.height() + 10;
+    let (node, start) = started(&world, C, height, NOW_S + 100_000);
+    let is_told = start.iter().any(|effect| {
+        matches!(effect, Effect::Tell { event: UserEvent::PaymentClaimable { payment_hash: hash, .. }, .. }
+            if hash == &payment_hash)
+    });
+    assert!(is_told, "{start:?}");
+    assert!(node.claimables[&payment_hash].complete);
+}
+
+/// A payment of A's to B over their channel, whose invoice is for `asked_msat`.
+fn command(world: &World, number: u8, asked_msat: u64, amount_msat: u64) -> PayCommand {
+    let payment_hash: PaymentHash = PaymentPreimage([number; 32]).into();
+    let payee = &world.nodes[B];
+    let scid = record(world, A, B).short_channel_id().unwrap();
+    PayCommand {
+        payment_id: [number; 32],
+        payment_hash,
+        amount_msat,
+        payment_secret: Some(make_payment_secret(
+            &payee.environment,
+            &payment_hash,
+            asked_msat,
+            NOW_S + 1_000,
+        )),
+        keysend_preimage: None,
+        payment_metadata: None,
+        final_cltv_expiry_delta: 42,
+        paths: vec![vec![PathHop {
+            node_id: payee.node_id,
+            short_channel_id: scid,
+            fee_msat: amount_msat,
+            cltv_expiry_delta: 42,
+        }]],
+        route: None,
+    }
+}
+
+/// Ends the flow; its channels stay known.
+fn play_nothing(world: &mut World) {
+    let opened = world.flow.opened.clone();
+    world.play(Flow {
+        opened,
+        ..Flow::default()
+    });
+}
+
+fn order(world: &mut World, command: PayCommand) {
+    let pay = Command::Pay(Box::new(command));
+    world.nodes[A].user.order(pay);
+}
+
+#[test]
+fn a_payment_of_more_than_twice_what_was_asked_for_is_refused() {
+    for (number, amount_msat, is_taken) in [(1, 2_000_000, true), (2, 2_000_001, false)] {
+        let mut world = rested("direct");
+        play_nothing(&mut world);
+        let pay = command(&world, number, 1_000_000, amount_msat);
+        let payment_hash = pay.payment_hash;
+        world.nodes[B].user.wishes.insert(payment_hash, Wish::Hold);
+        order(&mut world, pay);
+        world.run_to_rest();
+        let mut heard = world.nodes[B].user.handled();
+        let is_claimable = heard.any(|event| {
+            matches!(event, UserEvent::PaymentClaimable { payment_hash: hash, .. }
+                if hash == &payment_hash)
+        });
+        assert_eq!(is_claimable, is_taken, "{amount_msat}");
+    }
+}
+
+#[test]
+fn own_payments_do_not_put_more_dust_on_a_channel_than_a_close_may_cost() {
+    let mut world = rested("direct");
+    play_nothing(&mut world);
+    for number in 0..20 {
+        let pay = command(&world, number, 350_000, 350_000);
+        world.nodes[B]
+            .user
+            .wishes
+            .insert(pay.payment_hash, Wish::Hold);
+        order(&mut world, pay);
+        while world.advance() && world.nodes[A].user.has_orders(false) {}
+    }
+    for _ in 0..2_000 {
+        world.advance();
+    }
+    let channel_id = channel(&world, A, B);
+    let channel = world.side(A, &channel_id).unwrap();
+    let exposure_msat = channel.dust_exposure_msat();
+    assert!(
+        exposure_msat <= MAXIMUM_DUST_EXPOSURE_MSAT,
+        "{exposure_msat}"
+    );
+    assert!(exposure_msat > MAXIMUM_DUST_EXPOSURE_MSAT - 350_000);
+}
+
+#[test]
+fn dust_that_a_peer_sends_beyond_what_a_close_may_cost_is_given_back() {
+    let world = rested("direct");
+    let mut engine = world.nodes[B].engine.clone().unwrap();
+    let channel_id = channel(&world, A, B);
+    let (peer, environment) = (world.nodes[A].node_id, world.nodes[A].environment.clone());
+    let parameters = record(&world, A, B).parameters.clone();
+    let forger = Forger {
+        environment: &environment,
+        parameters: &parameters,
+    };
+    let mut claimable = 0;
+    for number in 1..=20 {
+        let pay = command(&world, number, 350_000, 350_000);
+        let session_key = environment.channel_keys(&[number; 32]).funding;
+        let payment = crate::payment::PaymentRecord::asked(&pay);
+        let height = engine.node.best_block.height;
+        let built =
+            onion::build(&environment, &payment, &session_key, &pay.paths[0], height).unwrap();
+        let add = Message::UpdateAddHtlc(msgs::UpdateAddHTLC {
+            channel_id,
+            htlc_id: next_htlc_id(&engine.node.channels[&channel_id]),
+            amount_msat: built.amount_msat,
+            payment_hash: pay.payment_hash,
+            cltv_expiry: built.cltv_expiry,
+            skimmed_fee_msat: None,
+            onion_routing_packet: onion_packet(&built.onion).unwrap(),
+            blinding_point: None,
+            hold_htlc: None,
+        });
+        engine.input(Input::Message { peer, message: add });
+        drive(&mut engine);
+        // Until both sides have nothing to sign any more.
+        for _ in 0..3 {
+            let victim = &engine.node.channels[&channel_id];
+            let message = match &victim.record.next_counterparty {
+                Some(_) => Some(forger.revocation(victim)),
+                None => forger.commitment_signed(victim, &engine.node.environment),
+            };
+            let message = message.unwrap();
+            engine.input(Input::Message { peer, message });
+            let effects = drive(&mut engine);
+            claimable += effects
+                .iter()
+                .filter(|effect| {
+                    matches!(
+                        effect,
+                        Effect::Tell {
+                            event: UserEvent::PaymentClaimable { .. },
+                            ..
+                        }
+                    )
+                })
+                .count();
+        }
+    }
+    assert!(engine.node.channels[&channel_id].record.closure.is_none());
+    assert_eq!(claimable, (MAXIMUM_DUST_EXPOSURE_MSAT / 350_000) as usize);
+}
+
+#[test]
+fn own_payments_that_ended_are_forgotten_in_the_end_and_no_sooner() {
+    let mut world = rested("direct");
+    let template = world.nodes[A]
+        .disk
+        .durable()
+        .payments
+        .values()
+        .next()
+        .unwrap()
+        .clone();
+    let mut stored = world.nodes[A].disk.stored().unwrap();
+    stored.payments.clear();
+    for number in 0..PAYMENTS_KEPT as u32 + 3 {
+        let mut record = (*template).clone();
+        record.payment_id[..4].copy_from_slice(&number.to_be_bytes());
+        // The first are the youngest.
+        record.ended_at_s = Some(u64::from(u32::MAX - number));
+        stored.payments.push(record);
+    }
+    // This one is the oldest of all, and its user may not know how it ended.
+    stored.payments[7].ended_at_s = Some(0);
+    stored.payments[7].told = false;
+    let at = &world.nodes[A];
+    let (environment, policy) = (at.environment.clone(), at.policy.clone());
+    let tip = world.chain.tip();
+    let (node, start, durable) =
+        Node::load(environment, policy, stored, tip, surroundings()).unwrap();
+    let mut engine = Engine::new(node, start, durable);
+    let mut forgotten = Vec::new();
+    let mut forget = |effects: Vec<Effect>| {
+        for effect in effects {
+            if let Effect::ForgetPayment { payment_id } = effect {
+                forgotten.push(u32::from_be_bytes(payment_id[..4].try_into().unwrap()));
+            }
+        }
+    };
+    while let Some(effect) = engine.next(&mut surroundings) {
+        assert!(!matches!(effect, Effect::ForgetPayment { .. }));
+    }
+    engine.input(Input::Tick);
+    let mut effects = Vec::new();
+    while let Some(effect) = engine.next(&mut surroundings) {
+        effects.push(effect);
+    }
+    forget(effects);
+    let last = PAYMENTS_KEPT as u32 + 2;
+    assert_eq!(forgotten, [last, last - 1]);
+    assert_eq!(engine.node.payments.len(), PAYMENTS_KEPT + 1);
+    world.nodes[A].engine = None;
+}
+
+#[test]
+fn the_claim_of_one_part_stays_until_the_other_part_is_gone_for_good() {
+    let mut world = world("mpp");
+    let mut seen = false;
+    while world.advance() {
+        let lives = |peer| {
+            let mut outbound = record(&world, A, peer).outbound.values();
+            outbound.any(|htlc| htlc.preimage.is_none())
+        };
+        let is_told = world.nodes[A].user.handled().any(is_sent);
+        for (claimed, other) in [(B, C), (C, B)] {
+            if is_told && lives(other) && !lives(claimed) {
+                seen = true;
+                assert!(has_event(&world, A, claimed, EventKind::Claimed));
+            }
+        }
+    }
+    assert!(seen, "both parts end at once");
+    assert!(record(&world, A, B).events.is_empty());
+    assert!(record(&world, A, C).events.is_empty());
+}

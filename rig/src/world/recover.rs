@@ -88,7 +88,7 @@ impl Stage {
     }
 
     /// A peer that has not noticed yet would take the new connection for a second one.
-    async fn deaths_noticed(&self) -> Result<(), Stop> {
+    pub(super) async fn deaths_noticed(&self) -> Result<(), Stop> {
         let noticed = |live: &Live| {
             let dead = live
                 .nodes
@@ -114,8 +114,10 @@ impl Stage {
     pub(super) async fn start_missing(&mut self) -> Result<(), Stop> {
         let missing: Vec<String> = self.recorder().look(|live| {
             let nodes = live.nodes.iter();
-            let dead =
-                nodes.filter(|(_, node)| matches!(node.status, Status::Unborn | Status::Dead));
+            let dead = nodes.filter(|(name, node)| {
+                let is_missing = matches!(node.status, Status::Unborn | Status::Dead);
+                is_missing && !live.stopped.contains(*name)
+            });
             dead.map(|(name, _)| name.clone()).collect()
         });
         for name in &missing {

@@ -82,6 +82,14 @@ scenarios_pass_without_faults! {
     a_race_around_a_forward_passes_without_its_closes = "close-race/forward",
     a_race_around_a_failure_passes_without_its_closes = "close-race/fail",
     a_race_around_a_claim_in_parts_passes_without_its_closes = "close-race/mpp",
+    a_revoked_balance_is_taken = "revoked/balance",
+    a_revoked_commitment_with_an_offered_htlc_is_taken = "revoked/offered-htlc",
+    a_revoked_commitment_with_a_received_htlc_is_taken = "revoked/received-htlc",
+    a_second_stage_of_a_revoked_commitment_is_taken = "revoked/second-stage",
+    a_commitment_confirms_again_after_a_reorganisation = "reorg/commitment",
+    a_claim_confirms_again_after_a_reorganisation = "reorg/claim",
+    a_timeout_is_six_deep_in_the_chain_that_stays = "reorg/timeout",
+    claims_are_bumped_until_a_block_has_them = "fee-spike",
     a_stale_manager_closes_the_channel_and_a_fresh_one_keeps_it = "regression/ldk-4286",
 }
 

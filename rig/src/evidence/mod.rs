@@ -230,6 +230,19 @@ pub enum RigEntry {
         /// How many.
         blocks: u32,
     },
+    /// Blocks were taken off the chain, and one more put in their place, all of them empty.
+    Reorged {
+        /// Height after it.
+        height: u32,
+        /// How many were taken off.
+        blocks: u32,
+    },
+    /// An old copy of a node's data was put in place while it was down: what it does from now on is a
+    /// cheat's doing.
+    Restored {
+        /// The node.
+        node: String,
+    },
     /// A wait ended without what it waited for; the case goes on to be judged.
     WaitEnded {
         /// What was missing.

@@ -13,6 +13,8 @@ mod pairs;
 mod partition;
 mod points;
 mod races;
+#[cfg(test)]
+mod races_tests;
 mod runner;
 mod tally;
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl<'a> Stretches<'a> {
     pub(super) fn pass(&mut self, source: &'a Source) {
         match source {
             Source::Rig {
-                did: RigEntry::Mined { .. },
+                did: RigEntry::Mined { .. } | RigEntry::Reorged { .. },
             } => self.mined += 1,
             Source::Node {
                 report: NodeReport::Node(Report::Idle { .. } | Report::Log { .. }),

@@ -6,7 +6,7 @@ use bitcoin::OutPoint;
 use node_bin::api::{HtlcDirection, PaymentState, Report, RestView};
 
 use super::chain_view::ChainView;
-use super::chain_view::commitment::{Closure, Output};
+use super::chain_view::commitment::Closure;
 use super::chain_view::witness::OutputKind;
 use super::{CaseView, Docket, Judgement, Oracle};
 use crate::evidence::RigEntry;
@@ -22,7 +22,9 @@ impl Oracle for AtRest {
     fn judge(&self, case: &CaseView<'_>) -> Judgement {
         let mut docket = Docket::default();
         case.miss_what_is_not_there(&mut docket);
-        for (node, view) in &case.evidence.rest {
+        // What a cheat still hopes for is nobody's business.
+        let rest = case.evidence.rest.iter();
+        for (node, view) in rest.filter(|(node, _)| !case.is_cheater(node)) {
             judge_channels(node, view, &mut docket);
             judge_payments(node, view, &mut docket);
             judge_claims(node, view, &mut docket);
@@ -130,7 +132,7 @@ fn judge_outputs(case: &CaseView<'_>, chain: &ChainView, docket: &mut Docket) {
                     docket,
                 );
             }
-            if let Some((second, value_sat)) = second_stage(chain, output)
+            if let Some((second, value_sat)) = output.second_stage(chain)
                 && chain.spend_of(&second).is_none()
             {
                 let what = "an HTLC transaction after the commitment";
@@ -149,20 +151,6 @@ fn unspent(what: &str, outpoint: OutPoint, value_sat: u64, label: &str, docket: 
         Vec::new(),
         Vec::new(),
     );
-}
-
-/// BOLT 3's HTLC transactions pay the delayed output at the index of the input they spend the HTLC
-/// with; direct claims pay to something else than a script hash.
-fn second_stage(chain: &ChainView, output: &Output) -> Option<(OutPoint, u64)> {
-    if !matches!(output.kind, OutputKind::Htlc { .. }) {
-        return None;
-    }
-    let spend = chain.spend_of(&output.outpoint)?;
-    let (outpoint, second) = spend.by.outpoints().nth(spend.input)?;
-    second
-        .script_pubkey
-        .is_p2wsh()
-        .then(|| (outpoint, second.value.to_sat()))
 }
 
 fn judge_mempool(case: &CaseView<'_>, docket: &mut Docket) {

@@ -81,7 +81,8 @@ impl<'a> CaseView<'a> {
                 .closures
                 .get(&channel.label)
                 .unwrap_or(&Closure::Unfunded);
-            let ended = outcome::of_channel(&here, closure, rest, &channel.channel_id);
+            let is_revoked = self.cheater_of(&channel.label).is_some();
+            let ended = outcome::of_channel(&here, closure, rest, &channel.channel_id, is_revoked);
             for (place, ended) in places.into_iter().zip(ended) {
                 outcomes[place] = ended;
             }
@@ -223,9 +224,20 @@ impl<'a> CaseView<'a> {
             })
     }
 
-    /// Everything users were told, of killed lives too.
+    /// Everything users were told, of killed lives too; but for those of a node that was put back to an
+    /// old state, since what it says of payments was true once.
     pub(super) fn events(&self) -> impl Iterator<Item = Told<'a, UserEvent>> {
-        self.reports().filter_map(|told| match told.what {
+        let restored: BTreeMap<&str, u64> = self
+            .rig_entries()
+            .filter_map(|(seq, entry)| match entry {
+                RigEntry::Restored { node } => Some((node.as_str(), seq)),
+                _ => None,
+            })
+            .collect();
+        self.reports().filter_map(move |told| match told.what {
+            Report::Event { .. } if restored.get(told.node).is_some_and(|seq| told.seq > *seq) => {
+                None
+            }
             Report::Event { event } => Some(Told {
                 seq: told.seq,
                 node: told.node,
@@ -252,6 +264,18 @@ impl<'a> CaseView<'a> {
         let closed = &self.evidence.plan.scenario.expect.closed;
         closed.iter().any(|expected| expected == label)
             || self.closed_by_faults().any(|closed| closed == label)
+    }
+
+    /// Who is meant to publish a revoked commitment of the channel, if anybody is.
+    pub(super) fn cheater_of(&self, label: &str) -> Option<&'a str> {
+        let revoked = &self.evidence.plan.scenario.expect.revoked;
+        revoked.get(label).map(String::as_str)
+    }
+
+    /// Whether the node is meant to publish a revoked commitment.
+    pub(super) fn is_cheater(&self, node: &str) -> bool {
+        let revoked = &self.evidence.plan.scenario.expect.revoked;
+        revoked.values().any(|cheater| cheater == node)
     }
 
     /// The channels that faults had a node close.

@@ -4,8 +4,8 @@
 use node_bin::api::{LogLevel, Report, UserEvent, WireMessage};
 
 use super::case::Told;
-use super::chain_view::commitment::Closure;
-use super::chain_view::witness::SpendPath;
+use super::chain_view::commitment::{Closure, Commitment};
+use super::chain_view::witness::{OutputKind, SpendPath, read};
 use super::{CaseView, Docket, Judgement, Oracle};
 use crate::evidence::OpenedChannel;
 
@@ -253,6 +253,66 @@ fn error_messages(case: &CaseView<'_>, channel: &OpenedChannel) -> (Vec<String>,
     (lines, trace)
 }
 
+/// A commitment that was meant to be a revoked one: all that is in it is the other side's.
+fn judge_punishment(
+    case: &CaseView<'_>,
+    channel: &OpenedChannel,
+    commitment: &Commitment,
+    cheater: &str,
+    docket: &mut Docket,
+) {
+    let Some(chain) = case.chain_or_miss(docket) else {
+        return;
+    };
+    let mut left = Vec::new();
+    for output in &commitment.outputs {
+        let Some(spend) = output.spend else { continue };
+        let is_punished = match (output.kind, output.second_stage(chain)) {
+            (OutputKind::Htlc { .. }, Some((second, _))) => {
+                chain.spend_of(&second).is_some_and(|spend| {
+                    let (_, path) = read(&spend.by.transaction.input[spend.input]);
+                    path == SpendPath::Revocation
+                })
+            }
+            // Taken from the commitment itself: only the other side can.
+            (OutputKind::Htlc { .. }, None) => true,
+            (OutputKind::Delayed, _) => spend.path == SpendPath::Revocation,
+            _ => true,
+        };
+        if !is_punished {
+            let (outpoint, value_sat) = (output.outpoint, output.value_sat);
+            left.push(format!(
+                "{outpoint}: {value_sat} sat, spent by {}",
+                spend.txid
+            ));
+        }
+    }
+    let was_revoked = commitment.outputs.iter().any(|output| {
+        let path = output.spend.map(|spend| spend.path);
+        path == Some(SpendPath::Revocation)
+    });
+    if !left.is_empty() || !was_revoked {
+        docket.find(
+            "unpunished-output",
+            format!(
+                "{cheater} closed {} with the revoked commitment {} at height {}, and {} of its outputs were \
+                 not taken from it",
+                channel.label,
+                commitment.txid,
+                commitment.height,
+                if was_revoked { left.len().to_string() } else { "all".to_owned() }
+            ),
+            Vec::new(),
+            left,
+        );
+    } else {
+        docket.note(format!(
+            "{cheater} closed {} with the revoked commitment {} and lost all that was in it",
+            channel.label, commitment.txid
+        ));
+    }
+}
+
 fn judge_penalty(case: &CaseView<'_>, channel: &OpenedChannel, docket: &mut Docket) {
     let Closure::Commitment(commitment) = case.closure(&channel.label) else {
         return;
@@ -262,7 +322,9 @@ fn judge_penalty(case: &CaseView<'_>, channel: &OpenedChannel, docket: &mut Dock
         .iter()
         .filter_map(|output| output.spend)
         .find(|spend| spend.path == SpendPath::Revocation);
-    if let Some(penalty) = penalty {
+    if let Some(cheater) = case.cheater_of(&channel.label) {
+        judge_punishment(case, channel, commitment, cheater, docket);
+    } else if let Some(penalty) = penalty {
         docket.find(
             "revoked-commitment",
             format!(

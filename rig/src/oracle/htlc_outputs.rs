@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitcoin::{OutPoint, Txid};
 use node_bin::api::{Report, UserEvent};
 
+use super::chain_view::ChainView;
 use super::chain_view::commitment::{Closure, Commitment, Output, OutputSpend};
 use super::chain_view::witness::{OutputKind, SpendPath, read};
-use super::chain_view::{ChainView, Spend};
 use super::htlcs::Htlc;
 use super::outcome::{outputs_of, preimage_fits};
 use super::{CaseView, Docket, Judgement, Oracle};
@@ -161,7 +161,9 @@ impl Judge<'_, '_> {
         self.judge_taker(htlc, taker, how, &spend.txid, docket);
         self.judge_electrs(htlc, output, &spend, docket);
         self.judge_second_stage(htlc, output, owner, docket);
-        if matches!(spend.path, SpendPath::Preimage(_)) {
+        // Of an old state nobody was told, and nobody needs to be.
+        let is_of_now = self.case.cheater_of(&self.channel.label).is_none();
+        if is_of_now && matches!(spend.path, SpendPath::Preimage(_)) {
             self.judge_events(htlc, docket);
         }
     }
@@ -275,7 +277,8 @@ impl Judge<'_, '_> {
     /// What the commitment's owner took through an HTLC transaction is its own after the delay, unless the
     /// commitment was revoked.
     fn judge_second_stage(&self, htlc: &Htlc, output: &Output, owner: &str, docket: &mut Docket) {
-        let Some(spend) = self.spend_of_second_stage(output) else {
+        let second = output.second_stage(self.chain);
+        let Some(spend) = second.and_then(|(second, _)| self.chain.spend_of(&second)) else {
             return;
         };
         let (_, path) = read(&spend.by.transaction.input[spend.input]);
@@ -289,15 +292,6 @@ impl Judge<'_, '_> {
             htlc.name()
         ));
         self.judge_taker(htlc, taker, how, &spend.by.txid, docket);
-    }
-
-    fn spend_of_second_stage(&self, output: &Output) -> Option<Spend<'_>> {
-        let spend = self.chain.spend_of(&output.outpoint)?;
-        let (outpoint, second) = spend.by.outpoints().nth(spend.input)?;
-        match second.script_pubkey.is_p2wsh() {
-            true => self.chain.spend_of(&outpoint),
-            false => None,
-        }
     }
 
     /// Who is paid on chain, and who pays, is told so.

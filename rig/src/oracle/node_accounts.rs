@@ -31,11 +31,31 @@ fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docke
         .filter(|(channel, _)| case.closure(&channel.label).is_closed())
         .map(|(_, funding)| funding)
         .collect();
-    let allowed_msat = opened.fees_msat
+    // Who cheats may lose all of the channel to the other side.
+    let penalties = || {
+        let channels = case.evidence.channels.iter();
+        channels.filter_map(|channel| Some((channel, case.cheater_of(&channel.label)?)))
+    };
+    let sum_msat = |is_among: &dyn Fn(&OpenedChannel, &str) -> bool| -> i128 {
+        penalties()
+            .filter(|(channel, cheater)| is_among(channel, cheater))
+            .map(|(channel, _)| i128::from(channel.capacity_sat) * 1000)
+            .sum()
+    };
+    let forfeited_msat = sum_msat(&|_, cheater| cheater == node);
+    let won_msat = sum_msat(&|channel, cheater| {
+        cheater != node && (channel.opener == node || channel.acceptor == node)
+    });
+    let allowed_msat = forfeited_msat
+        + opened.fees_msat
         + i128_of(books.lost_after_sat(&closed)) * 1000
         + anchors_taken_msat(case, |channel| channel.opener == node);
     let anchors_msat = anchors_taken_msat(case, |channel| channel.acceptor == node);
-    if surplus_msat > 0 && surplus_msat <= anchors_msat {
+    if surplus_msat > anchors_msat && surplus_msat <= anchors_msat + won_msat {
+        docket.note(format!(
+            "{node} gained {surplus_msat} msat by penalties (at most {won_msat} msat)"
+        ));
+    } else if surplus_msat > 0 && surplus_msat <= anchors_msat {
         docket.note(format!(
             "{node} gained {surplus_msat} msat by anchors that others paid for (at most {anchors_msat} msat)"
         ));

@@ -62,12 +62,14 @@ pub fn preimage_fits(preimage: &str, payment_hash: &str) -> bool {
     }
 }
 
-/// The outcomes of a channel's HTLCs, in their order.
+/// The outcomes of a channel's HTLCs, in their order. A revoked commitment tells of an old state only:
+/// what messages had decided before stays decided.
 pub fn of_channel(
     htlcs: &[&Htlc],
     closure: &Closure,
     rest: [Option<&RestView>; 2],
     channel_id: &str,
+    is_revoked: bool,
 ) -> Vec<Outcome> {
     let Closure::Commitment(commitment) = closure else {
         return htlcs
@@ -84,6 +86,8 @@ pub fn of_channel(
         .iter()
         .zip(spent)
         .map(|(htlc, output)| match output {
+            Some(_) if is_revoked && !htlc.preimages.is_empty() => Outcome::Claimed(Witness::Wire),
+            Some(_) if is_revoked && htlc.failed => Outcome::Failed(Witness::Wire),
             Some(output) => by_output(output),
             None => without_output(htlc, commitment, &mut outputs),
         })

@@ -54,6 +54,10 @@ fn rig_line(did: &RigEntry) -> String {
             method,
             message,
         } => format!("{node} refuses {method}: {message}"),
+        RigEntry::Reorged { height, blocks } => {
+            format!("takes {blocks} blocks off; the chain is at {height} without them")
+        }
+        RigEntry::Restored { node } => format!("puts old data of {node} in place"),
         RigEntry::Mined { height, blocks } => format!("mines {blocks} blocks up to {height}"),
         RigEntry::WaitEnded { missing } => format!("waited in vain for {missing}"),
     }

@@ -175,6 +175,39 @@ pub enum StepKind {
     Mine {
         /// How many.
         blocks: u32,
+        /// They leave out what waits in the mempool.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        empty: bool,
+    },
+    /// Take the last blocks off the chain and put one more, all empty, in their place; what they
+    /// had confirmed waits to be mined again.
+    Reorg {
+        /// How many are taken off.
+        blocks: u32,
+    },
+    /// Copy a node's data at rest.
+    Snapshot {
+        /// Which.
+        node: String,
+        /// A name for the copy.
+        name: String,
+    },
+    /// Kill a node at rest, put an old copy of its data in place, and start it again without connections.
+    Restore {
+        /// Which.
+        node: String,
+        /// The copy.
+        snapshot: String,
+    },
+    /// SIGKILL a node at rest and leave it down.
+    Stop {
+        /// Which.
+        node: String,
+    },
+    /// Start a node that was stopped.
+    Start {
+        /// Which.
+        node: String,
     },
     /// Wait until no message is under way anywhere.
     Quiet,
@@ -267,6 +300,10 @@ pub struct Expectation {
     pub payments: BTreeMap<String, ExpectedPayment>,
     /// Labels of the channels that are closed at the end; all others are open and work.
     pub closed: Vec<String>,
+    /// Of them, those that a revoked commitment closes, each with the node that publishes it. The other
+    /// side has to take all that is in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub revoked: BTreeMap<String, String>,
 }
 
 /// A payment's outcome.

@@ -1,6 +1,7 @@
 //! A scenario file as written, every value with its place. Owns which keys there are; never what
 //! their values mean together.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use faults::{Action, Closing, Condition};
@@ -66,7 +67,21 @@ pub(super) enum RawStepKind {
         channel: Word,
         by: Word,
     },
-    Mine(Spanned<u32>),
+    Mine {
+        blocks: Spanned<u32>,
+        empty: bool,
+    },
+    Reorg(Spanned<u32>),
+    Snapshot {
+        node: Word,
+        name: Word,
+    },
+    Restore {
+        node: Word,
+        snapshot: Word,
+    },
+    Stop(Word),
+    Start(Word),
     Quiet,
     Tick,
     FeeRate {
@@ -106,6 +121,7 @@ pub(super) enum RawRoute {
 pub(super) struct RawExpect {
     pub(super) payments: Vec<(Word, Spanned<ExpectedPayment>)>,
     pub(super) closed: Vec<Word>,
+    pub(super) revoked: Option<Spanned<BTreeMap<String, String>>>,
 }
 
 pub(super) struct RawCase {
@@ -214,7 +230,7 @@ fn read_channel(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<R
     })
 }
 
-const STEPS: [&str; 14] = [
+const STEPS: [&str; 19] = [
     "pay",
     "await",
     "claim",
@@ -229,6 +245,11 @@ const STEPS: [&str; 14] = [
     "tick",
     "fee_rate",
     "restart",
+    "reorg",
+    "snapshot",
+    "restore",
+    "stop",
+    "start",
 ];
 
 fn read_step(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawStep> {
@@ -261,9 +282,32 @@ fn read_step(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawS
             .map(|(channel, by)| RawStepKind::Close { channel, by }),
         "force_close" => read_close(&mut keys, complaints)
             .map(|(channel, by)| RawStepKind::ForceClose { channel, by }),
-        "mine" => keys
-            .required("blocks", "how many", complaints)
-            .map(RawStepKind::Mine),
+        "mine" => {
+            let blocks = keys.required("blocks", "how many", complaints);
+            let empty = plain(keys.optional("empty", complaints)).unwrap_or(false);
+            blocks.map(|blocks| RawStepKind::Mine { blocks, empty })
+        }
+        "reorg" => keys
+            .required("blocks", "how many are taken off", complaints)
+            .map(RawStepKind::Reorg),
+        "snapshot" => {
+            let node = keys.required("node", "whose data is copied", complaints);
+            let name = keys.required("name", "a name for `restore`", complaints);
+            node.zip(name)
+                .map(|(node, name)| RawStepKind::Snapshot { node, name })
+        }
+        "restore" => {
+            let node = keys.required("node", "whose data is put back", complaints);
+            let snapshot = keys.required("snapshot", "the name of the copy", complaints);
+            node.zip(snapshot)
+                .map(|(node, snapshot)| RawStepKind::Restore { node, snapshot })
+        }
+        "stop" => keys
+            .required("node", "which one", complaints)
+            .map(RawStepKind::Stop),
+        "start" => keys
+            .required("node", "which one", complaints)
+            .map(RawStepKind::Start),
         "quiet" => Some(RawStepKind::Quiet),
         "tick" => Some(RawStepKind::Tick),
         "fee_rate" => read_fee_rate(&mut keys, complaints),
@@ -353,6 +397,7 @@ fn read_payment(keys: &mut Keys<'_>, complaints: &mut Complaints<'_>) -> Option<
 
 fn read_expect(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> RawExpect {
     let closed = keys.optional("closed", complaints);
+    let revoked = keys.optional("revoked", complaints);
     let mut payments = Vec::new();
     if let Some(table) = keys.table("payments", "[expect.payments]", complaints) {
         for (id, value) in table.entries() {
@@ -367,6 +412,7 @@ fn read_expect(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> RawExpect
     RawExpect {
         payments,
         closed: plain(closed).unwrap_or_default(),
+        revoked,
     }
 }
 

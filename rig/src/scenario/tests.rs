@@ -179,6 +179,29 @@ fn a_second_channel_between_the_same_two_is_labelled_so() {
     assert_eq!(payment.paths, [["A-B"], ["A-B.2"]]);
 }
 
+#[test]
+fn a_race_closes_channels_of_its_node_that_nothing_else_closes() {
+    let race = "\n[[race]]\nat = \"B\"\nfrom = \"paid\"\nclose = [[\"A-B\"]]\n";
+    let text = format!("{GOOD}{race}");
+    let scenario = parse(&text, "race.toml", "race").unwrap();
+    assert_eq!(scenario.races[0].close, [["A-B"]]);
+    for (old, new, words) in [
+        ("at = \"B\"", "at = \"C\"", "C is not in `A-B`"),
+        ("from = \"paid\"", "from = \"piad\"", "did you mean `paid`"),
+        ("[[\"A-B\"]]\n", "[[\"B-C\"]]\n", "`B-C` is closed anyway"),
+        ("[[\"A-B\"]]\n", "[[]]\n", "name the channels"),
+        (
+            "[[\"A-B\"]]\n",
+            "[[\"A-B\", \"A-B\"]]\n",
+            "is in this group already",
+        ),
+    ] {
+        let bad = format!("{GOOD}{}", race.replace(old, new));
+        let errors = errors_of(&bad);
+        assert!(errors.contains(words), "{new}: {errors}");
+    }
+}
+
 /// What is changed, into what, where the first error is, and what it says.
 const BAD: &[(&str, &str, &str, &str)] = &[
     // Form.

@@ -84,7 +84,12 @@ impl Stage {
                 };
                 self.once(label, by, command).await.map(drop)
             }
-            StepKind::Mine { blocks } => self.mine_step(label, *blocks).await,
+            StepKind::Mine { blocks, empty } => self.mine_step(label, *blocks, *empty).await,
+            StepKind::Reorg { blocks } => self.reorg_step(label, *blocks).await,
+            StepKind::Snapshot { node, name } => self.snapshot_step(label, node, name).await,
+            StepKind::Restore { node, snapshot } => self.restore(label, node, snapshot).await,
+            StepKind::Stop { node } => self.stop(label, node).await,
+            StepKind::Start { node } => self.start_again(label, node),
             StepKind::Quiet => self.quiet().await,
             StepKind::Tick => self.tick_all().await,
             StepKind::Restart { node } => self.restart(label, node).await,
@@ -132,14 +137,77 @@ impl Stage {
         Ok(())
     }
 
-    async fn mine_step(&mut self, label: &str, blocks: u32) -> Result<(), Stop> {
+    async fn mine_step(&mut self, label: &str, blocks: u32, empty: bool) -> Result<(), Stop> {
         // Which transactions a block gets must not depend on how fast a node was.
         self.quiet().await?;
         if self.progress.done.insert(format!("mined {label}")) {
-            self.mine(blocks).await?;
+            match empty {
+                true => self.mine_empty(blocks).await?,
+                false => self.mine(blocks).await?,
+            }
         }
         self.sync_all().await?;
         self.quiet().await
+    }
+
+    async fn reorg_step(&mut self, label: &str, blocks: u32) -> Result<(), Stop> {
+        self.quiet().await?;
+        if self.progress.done.insert(format!("reorg {label}")) {
+            self.reorganise(blocks).await?;
+        }
+        self.sync_all().await?;
+        self.quiet().await
+    }
+
+    async fn snapshot_step(&mut self, label: &str, node: &str, name: &str) -> Result<(), Stop> {
+        self.quiet().await?;
+        if self.progress.done.insert(format!("snapshot {label}")) {
+            self.around.scratch.save(node, name)?;
+        }
+        Ok(())
+    }
+
+    /// The node comes back with what it knew then, and nobody tells it what has happened since.
+    async fn restore(&mut self, label: &str, node: &str, snapshot: &str) -> Result<(), Stop> {
+        let done = format!("restored {label}");
+        if self.progress.done.contains(&done) {
+            return Ok(());
+        }
+        self.quiet().await?;
+        self.progress.done.insert(done);
+        self.wanted
+            .retain(|(one, other)| one != node && other != node);
+        let killed = self.kill(node).await;
+        if matches!(killed, Err(Stop::Interrupted)) {
+            self.around.scratch.put_back(node, snapshot)?;
+            let node = node.to_owned();
+            self.recorder().rig(RigEntry::Restored { node });
+        }
+        killed
+    }
+
+    async fn stop(&mut self, label: &str, node: &str) -> Result<(), Stop> {
+        let done = format!("stopped {label}");
+        if self.progress.done.contains(&done) {
+            return Ok(());
+        }
+        self.quiet().await?;
+        self.progress.done.insert(done);
+        self.recorder().set_stopped(node, true);
+        match self.kill(node).await {
+            Err(Stop::Interrupted) => self.deaths_noticed().await,
+            stopped => stopped,
+        }
+    }
+
+    fn start_again(&mut self, label: &str, node: &str) -> Result<(), Stop> {
+        match self.progress.done.insert(format!("started {label}")) {
+            true => {
+                self.recorder().set_stopped(node, false);
+                Err(Stop::Interrupted)
+            }
+            false => Ok(()),
+        }
     }
 
     async fn restart(&mut self, label: &str, node: &str) -> Result<(), Stop> {

@@ -43,6 +43,30 @@ impl ChainAccess {
         }
     }
 
+    pub(super) async fn mine_empty(&self, blocks: u32) -> Result<Vec<BlockHash>, ChainError> {
+        match self {
+            ChainAccess::Leased(pair) => pair.mine_empty(blocks).await,
+            #[cfg(test)]
+            ChainAccess::Counted(_) => self.mine(blocks).await,
+        }
+    }
+
+    /// Takes the last `blocks` off and mines one more, all empty.
+    pub(super) async fn reorganise(&self, blocks: u32) -> Result<(), ChainError> {
+        match self {
+            ChainAccess::Leased(pair) => {
+                let tip = pair.tip().await?;
+                let first = tip.height.saturating_sub(blocks) + 1;
+                if let Some(block) = pair.blocks(first..=first).await?.first() {
+                    pair.invalidate(block.block_hash()).await?;
+                }
+                pair.mine_empty(blocks + 1).await.map(drop)
+            }
+            #[cfg(test)]
+            ChainAccess::Counted(_) => self.mine(1).await.map(drop),
+        }
+    }
+
     pub(super) async fn mempool(&self) -> Result<Vec<Txid>, ChainError> {
         match self {
             ChainAccess::Leased(pair) => pair.mempool().await,

@@ -111,6 +111,8 @@ pub(super) struct Live {
     pub(super) reached: HashSet<NodePoint>,
     /// Connections that faults have cut and the rig has not made again.
     pub(super) cuts: Vec<Cut>,
+    /// Nodes that are to stay down.
+    pub(super) stopped: BTreeSet<String>,
     /// What killed nodes are to close when they are back.
     pub(super) to_close: Vec<Closing>,
     /// A fault has closed a channel, so that payments may end otherwise than planned.
@@ -239,8 +241,8 @@ impl Live {
 
     /// Whether a node is dead and has to be started again before work can go on.
     pub(super) fn someone_died(&self) -> bool {
-        let mut nodes = self.nodes.values();
-        nodes.any(|node| node.status == Status::Dead)
+        let mut nodes = self.nodes.iter();
+        nodes.any(|(name, node)| node.status == Status::Dead && !self.stopped.contains(name))
     }
 
     /// Whether something has to be mended before work can go on: a node, or a connection.

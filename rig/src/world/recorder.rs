@@ -236,6 +236,23 @@ impl Recorder {
         std::mem::take(&mut self.inner().live.cuts)
     }
 
+    /// Notes whether a node is to stay down once it is dead.
+    pub(super) fn set_stopped(&self, node: &str, stopped: bool) {
+        let mut inner = self.inner();
+        match stopped {
+            true => inner.live.stopped.insert(node.to_owned()),
+            false => inner.live.stopped.remove(node),
+        };
+        drop(inner);
+        self.notify();
+    }
+
+    /// Notes that no node is to stay down any more.
+    pub(super) fn stop_none(&self) {
+        self.inner().live.stopped.clear();
+        self.notify();
+    }
+
     /// Notes what a node that is about to be killed is to close as the first thing of its next life.
     pub(super) fn close_when_back(&self, closes: Vec<Closing>) {
         self.inner().live.to_close.extend(closes);

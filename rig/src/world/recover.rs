@@ -90,7 +90,7 @@ impl Stage {
     /// A peer that has not noticed yet would take the new connection for a second one. One that reads nothing
     /// while it has too much to send never notices: LDK's transport takes no error of a write for an end, and what
     /// would tell it is a ping.
-    async fn deaths_noticed(&self) -> Result<(), Stop> {
+    pub(super) async fn deaths_noticed(&self) -> Result<(), Stop> {
         let noticed = |live: &Live| live.unnoticed_deaths().is_empty().then_some(());
         let what = "the peers of a dead node to notice";
         let (soon, heed) = (self.bounds().notice, Heed::FaultsOnly);
@@ -111,8 +111,10 @@ impl Stage {
     pub(super) async fn start_missing(&mut self) -> Result<(), Stop> {
         let missing: Vec<String> = self.recorder().look(|live| {
             let nodes = live.nodes.iter();
-            let dead =
-                nodes.filter(|(_, node)| matches!(node.status, Status::Unborn | Status::Dead));
+            let dead = nodes.filter(|(name, node)| {
+                let is_missing = matches!(node.status, Status::Unborn | Status::Dead);
+                is_missing && !live.stopped.contains(*name)
+            });
             dead.map(|(name, _)| name.clone()).collect()
         });
         for name in &missing {

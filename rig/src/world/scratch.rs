@@ -114,6 +114,24 @@ impl CaseScratch {
         }
     }
 
+    /// Keeps a copy of a node's data under a name.
+    pub(super) fn save(&self, node: &str, name: &str) -> Result<(), RigFault> {
+        let saved = self.saved(node, name);
+        copy_folder(&self.data(node), &saved).map_err(|error| RigFault::folder(&saved, &error))
+    }
+
+    /// Puts such a copy in the place of what the node has now.
+    pub(super) fn put_back(&self, node: &str, name: &str) -> Result<(), RigFault> {
+        let data = self.data(node);
+        let fault = |error: std::io::Error| RigFault::folder(&data, &error);
+        fs::remove_dir_all(&data).map_err(fault)?;
+        copy_folder(&self.saved(node, name), &data).map_err(fault)
+    }
+
+    fn saved(&self, node: &str, name: &str) -> PathBuf {
+        self.path.join("stored").join(format!("{node}={name}"))
+    }
+
     /// Copies a node's data as it is now.
     pub(super) fn snapshot(&self, name: &str, life: u32, when: &str) -> Result<(), RigFault> {
         let stored = self

@@ -61,11 +61,12 @@ impl Pending {
     }
 }
 
-/// What is pending in these views.
+/// What is pending in these views. One that cheated is left out: nobody owes it anything.
 pub(super) fn pending_in(
     rests: &BTreeMap<String, RestView>,
     mempool: usize,
     channel_closed: bool,
+    cheaters: &BTreeSet<String>,
 ) -> Pending {
     let mut pending = Pending {
         mempool: mempool > 0,
@@ -75,6 +76,9 @@ pub(super) fn pending_in(
         pending.add(format!("{mempool} transactions in the mempool"));
     }
     for (name, rest) in rests {
+        if cheaters.contains(name) {
+            continue;
+        }
         for channel in &rest.channels {
             for htlc in &channel.htlcs {
                 pending.htlcs = true;
@@ -110,6 +114,7 @@ pub(super) fn pending_in(
 impl Stage {
     /// Lets the world come to rest, then makes the live payments and takes everybody's last view.
     pub(super) async fn settle(&mut self) -> Result<(), Stop> {
+        self.recorder().stop_none();
         loop {
             match self.settle_once().await {
                 Err(Stop::Interrupted) => self.recover().await?,
@@ -182,7 +187,9 @@ impl Stage {
     async fn pending(&self, rests: &BTreeMap<String, RestView>) -> Result<Pending, Stop> {
         let mempool = self.chain.mempool().await?.len();
         let closed = self.recorder().look(Live::any_channel_closed);
-        Ok(pending_in(rests, mempool, closed))
+        let revoked = &self.plan.scenario.expect.revoked;
+        let cheaters = revoked.values().cloned().collect();
+        Ok(pending_in(rests, mempool, closed, &cheaters))
     }
 
     /// How many blocks, at most so many, could bring what is being waited for; 0 if none can.
@@ -354,13 +361,14 @@ mod tests {
     }
 
     fn stride(rest: RestView, mempool: usize, closed: bool) -> u32 {
-        pending_in(&BTreeMap::from([("A".to_owned(), rest)]), mempool, closed).stride_blocks()
+        let rests = BTreeMap::from([("A".to_owned(), rest)]);
+        pending_in(&rests, mempool, closed, &BTreeSet::new()).stride_blocks()
     }
 
     #[test]
     fn a_world_with_nothing_pending_is_at_rest_even_after_a_close() {
         let rests = BTreeMap::from([("A".to_owned(), at_rest())]);
-        assert!(pending_in(&rests, 0, true).is_nothing());
+        assert!(pending_in(&rests, 0, true, &BTreeSet::new()).is_nothing());
     }
 
     #[test]

@@ -376,6 +376,22 @@ impl Stage {
         Ok(())
     }
 
+    /// Mines blocks that leave everything out.
+    pub(super) async fn mine_empty(&self, blocks: u32) -> Result<(), Stop> {
+        self.chain.mine_empty(blocks).await?;
+        let height = self.height.fetch_add(blocks, Ordering::Relaxed) + blocks;
+        self.recorder().rig(RigEntry::Mined { height, blocks });
+        Ok(())
+    }
+
+    /// Takes blocks off the chain and puts one more in their place, all empty.
+    pub(super) async fn reorganise(&self, blocks: u32) -> Result<(), Stop> {
+        self.chain.reorganise(blocks).await?;
+        let height = self.height.fetch_add(1, Ordering::Relaxed) + 1;
+        self.recorder().rig(RigEntry::Reorged { height, blocks });
+        Ok(())
+    }
+
     /// Waits until nothing is under way anywhere.
     pub(super) async fn quiet(&self) -> Result<(), Stop> {
         let quiet = |live: &Live| live.is_quiet().then_some(());

@@ -224,7 +224,10 @@ async fn an_answered_command_is_not_given_again() {
     let steps = vec![
         pay(),
         wait_until(PaymentMoment::Sent),
-        StepKind::Mine { blocks: 1 },
+        StepKind::Mine {
+            blocks: 1,
+            empty: false,
+        },
     ];
     let outcome = play(steps, vec![kill("B:command.sync.before@1", 0)], "well").await;
     no_fault(&outcome);
@@ -233,7 +236,10 @@ async fn an_answered_command_is_not_given_again() {
 
 #[tokio::test]
 async fn blocks_of_an_interrupted_step_are_not_mined_twice() {
-    let steps = vec![StepKind::Mine { blocks: 3 }];
+    let steps = vec![StepKind::Mine {
+        blocks: 3,
+        empty: false,
+    }];
     let outcome = play(steps, vec![kill("A:command.sync.before@1", 0)], "well").await;
     no_fault(&outcome);
     assert_eq!(
@@ -457,7 +463,10 @@ async fn a_held_node_goes_on_when_its_condition_comes_true() {
     let hold = |until| Action::Hold { until };
     let until = hold(Condition::Step("step-2".to_owned()));
     let faults = vec![fault("A:command.pay.before[p]@1", until, 0)];
-    let mine = StepKind::Mine { blocks: 1 };
+    let mine = StepKind::Mine {
+        blocks: 1,
+        empty: false,
+    };
     let steps = vec![pay(), mine, wait_until(PaymentMoment::Sent)];
     let outcome = play(steps, faults, "well").await;
     no_fault(&outcome);
@@ -490,7 +499,10 @@ async fn what_does_not_come_is_given_up_as_soon_as_nothing_is_under_way() {
     let steps = vec![
         pay(),
         wait_until(PaymentMoment::Failed),
-        StepKind::Mine { blocks: 5 },
+        StepKind::Mine {
+            blocks: 5,
+            empty: false,
+        },
     ];
     let outcome = play(steps, vec![], "well").await;
     no_fault(&outcome);

@@ -62,6 +62,23 @@ pub struct OutputSpend {
     pub path: SpendPath,
 }
 
+impl Output {
+    /// Where the HTLC transaction that spent this output paid to, and how many satoshis. BOLT 3's HTLC
+    /// transactions pay the delayed output at the index of the input they spend the HTLC with; direct
+    /// claims pay to something else than a script hash.
+    pub fn second_stage(&self, chain: &ChainView) -> Option<(OutPoint, u64)> {
+        if !matches!(self.kind, OutputKind::Htlc { .. }) {
+            return None;
+        }
+        let spend = chain.spend_of(&self.outpoint)?;
+        let (outpoint, second) = spend.by.outpoints().nth(spend.input)?;
+        second
+            .script_pubkey
+            .is_p2wsh()
+            .then(|| (outpoint, second.value.to_sat()))
+    }
+}
+
 impl Closure {
     /// Classifies what spent the funding output.
     pub fn read(chain: &ChainView, funding: &OutPoint) -> Self {

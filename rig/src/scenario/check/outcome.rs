@@ -18,6 +18,7 @@ use crate::scenario::raw::{RawCase, RawExpect, RawFault};
 pub(super) struct Outcomes {
     payments: BTreeMap<String, (Range<usize>, ExpectedPayment)>,
     closed: Vec<Word>,
+    revoked: BTreeMap<String, String>,
 }
 
 impl Outcomes {
@@ -51,9 +52,14 @@ impl Outcomes {
             }
             seen.push(label);
         }
+        let revoked = match raw.revoked {
+            Some(revoked) => check_revoked(revoked, &raw.closed, topology, complaints),
+            None => BTreeMap::new(),
+        };
         Outcomes {
             payments,
             closed: raw.closed,
+            revoked,
         }
     }
 
@@ -82,8 +88,36 @@ impl Outcomes {
                 .map(|(id, (_, outcome))| (id, outcome))
                 .collect(),
             closed: self.closed.into_iter().map(Spanned::into_inner).collect(),
+            revoked: self.revoked,
         }
     }
+}
+
+fn check_revoked(
+    revoked: Spanned<BTreeMap<String, String>>,
+    closed: &[Word],
+    topology: &Topology,
+    complaints: &mut Complaints<'_>,
+) -> BTreeMap<String, String> {
+    let place = revoked.span();
+    for (label, cheater) in revoked.get_ref() {
+        let Some(known) = topology.channel(&Spanned::new(place.clone(), label.clone()), complaints)
+        else {
+            continue;
+        };
+        if known.channel.peer_of(cheater).is_none() {
+            let message =
+                format!("{cheater} is not in `{label}`, so it cannot publish its commitment");
+            complaints.at(place.clone(), message);
+        }
+        if closed.iter().all(|closed| closed.get_ref() != label) {
+            complaints.at(
+                place.clone(),
+                format!("add \"{label}\" to `closed` as well"),
+            );
+        }
+    }
+    revoked.into_inner()
 }
 
 /// Checks the pinned cases.

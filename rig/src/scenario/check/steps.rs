@@ -62,6 +62,10 @@ pub(super) struct Walk<'w> {
     /// Payment ids with the number of the step that starts them.
     starts: BTreeMap<String, usize>,
     started: BTreeMap<String, Started>,
+    /// Copies of data by name, with the node they are of.
+    snapshots: BTreeMap<String, String>,
+    /// Nodes that are down.
+    stopped: BTreeSet<String>,
 }
 
 /// Checks all steps and writes out their defaults. Also gives the labels of all steps, those with
@@ -118,6 +122,8 @@ impl<'w> Walk<'w> {
             unopened: BTreeMap::new(),
             starts: BTreeMap::new(),
             started: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            stopped: BTreeSet::new(),
         };
         for (number, step) in (1..).zip(raw) {
             match &step.kind {
@@ -215,7 +221,22 @@ impl<'w> Walk<'w> {
                     by: by.into_inner(),
                 }
             }
-            RawStepKind::Mine(blocks) => mine(blocks, complaints),
+            RawStepKind::Mine { blocks, empty } => mine(blocks, empty, complaints),
+            RawStepKind::Reorg(blocks) => reorg(blocks, complaints),
+            RawStepKind::Snapshot { node, name } => self.snapshot(node, name, complaints),
+            RawStepKind::Restore { node, snapshot } => self.restore(node, snapshot, complaints),
+            RawStepKind::Stop(node) => {
+                self.stop(&node, complaints);
+                StepKind::Stop {
+                    node: node.into_inner(),
+                }
+            }
+            RawStepKind::Start(node) => {
+                self.start(&node, complaints);
+                StepKind::Start {
+                    node: node.into_inner(),
+                }
+            }
             RawStepKind::Quiet => StepKind::Quiet,
             RawStepKind::Tick => StepKind::Tick,
             RawStepKind::Restart(node) => {
@@ -374,6 +395,59 @@ impl<'w> Walk<'w> {
         }
     }
 
+    fn snapshot(&mut self, node: Word, name: Word, complaints: &mut Complaints<'_>) -> StepKind {
+        self.topology.node(&node, complaints);
+        check_name(&name, "a snapshot", complaints);
+        let (of, text) = (node.get_ref().clone(), name.get_ref().clone());
+        if self.snapshots.insert(text, of).is_some() {
+            let message = format!("a snapshot is called `{}` already", name.get_ref());
+            complaints.at(name.span(), message);
+        }
+        StepKind::Snapshot {
+            node: node.into_inner(),
+            name: name.into_inner(),
+        }
+    }
+
+    fn restore(&mut self, node: Word, snapshot: Word, complaints: &mut Complaints<'_>) -> StepKind {
+        self.topology.node(&node, complaints);
+        let text = snapshot.get_ref();
+        match self.snapshots.get(text) {
+            Some(of) if of == node.get_ref() => {}
+            Some(of) => {
+                let message = format!("snapshot `{text}` is of {of}, not of {}", node.get_ref());
+                complaints.at(snapshot.span(), message);
+            }
+            None => {
+                let known = advice(text, self.snapshots.keys().map(String::as_str));
+                complaints.at(
+                    snapshot.span(),
+                    format!("no step before makes a snapshot `{text}`{known}"),
+                );
+            }
+        }
+        StepKind::Restore {
+            node: node.into_inner(),
+            snapshot: snapshot.into_inner(),
+        }
+    }
+
+    fn stop(&mut self, node: &Word, complaints: &mut Complaints<'_>) {
+        self.topology.node(node, complaints);
+        if !self.stopped.insert(node.get_ref().clone()) {
+            let message = format!("{} is stopped already", node.get_ref());
+            complaints.at(node.span(), message);
+        }
+    }
+
+    fn start(&mut self, node: &Word, complaints: &mut Complaints<'_>) {
+        self.topology.node(node, complaints);
+        if !self.stopped.remove(node.get_ref()) {
+            let message = format!("no step before has stopped {}", node.get_ref());
+            complaints.at(node.span(), message);
+        }
+    }
+
     fn fee_rate(&self, node: &Word, rate: &Spanned<u32>, complaints: &mut Complaints<'_>) {
         self.topology.node(node, complaints);
         if !FEE_RATES.contains(rate.get_ref()) {
@@ -440,12 +514,26 @@ impl<'w> Walk<'w> {
     }
 }
 
-fn mine(blocks: Spanned<u32>, complaints: &mut Complaints<'_>) -> StepKind {
+/// The nodes wait for six confirmations before they believe a transaction.
+const MAX_REORG_BLOCKS: u32 = 6;
+
+fn reorg(blocks: Spanned<u32>, complaints: &mut Complaints<'_>) -> StepKind {
+    if !(1..=MAX_REORG_BLOCKS).contains(blocks.get_ref()) {
+        let message = format!("`blocks` is from 1 to {MAX_REORG_BLOCKS}");
+        complaints.at(blocks.span(), message);
+    }
+    StepKind::Reorg {
+        blocks: blocks.into_inner(),
+    }
+}
+
+fn mine(blocks: Spanned<u32>, empty: bool, complaints: &mut Complaints<'_>) -> StepKind {
     if !(1..=MAX_BLOCKS).contains(blocks.get_ref()) {
         let message = format!("`blocks` is from 1 to {MAX_BLOCKS}");
         complaints.at(blocks.span(), message);
     }
     StepKind::Mine {
         blocks: blocks.into_inner(),
+        empty,
     }
 }

@@ -198,6 +198,19 @@ fn a_reorganisation_between_a_timeouts_confirmations_lets_a_claim_win() {
 }
 
 #[test]
+fn a_claim_takes_the_event_of_an_early_failure_away() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let output = output_of(&environment, &channel, 2);
+    // Three blocks before what pays for it expires.
+    block(&environment, &mut channel, 510 + 1_000 - 3, &[]);
+    assert_eq!(ends(&channel), (vec![], vec![0, 1, 2]));
+    block(&environment, &mut channel, 1_508, &[claim(output, 2)]);
+    assert_eq!(ends(&channel), (vec![2], vec![0, 1]));
+    block(&environment, &mut channel, 1_520, &[]);
+    assert_eq!(ends(&channel), (vec![2], vec![0, 1]));
+}
+
+#[test]
 fn a_block_without_what_the_record_says_of_its_height_takes_that_back() {
     let (environment, mut channel, commitment) = closed(pair(&spec()));
     let output = output_of(&environment, &channel, 2);

@@ -14,7 +14,7 @@ use super::rest::owned;
 const ANCHORS_SAT: u64 = 660;
 
 /// More than the end of a channel of a world costs in fees, in satoshis, when no output is burnt.
-const MOST_FEES_SAT: u64 = 8_000;
+const MOST_FEES_SAT: u64 = 5_000;
 
 /// Where a channel's satoshis are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,19 +37,20 @@ pub fn complaints(world: &World) -> Vec<String> {
         let owned_sat = owned(world, opened).map(|msat| msat / 1_000);
         let capacity_sat: u64 = opened.balances_msat.iter().sum::<u64>() / 1_000;
         let lost_sat = at.fees + at.left;
+        let cheater = punished(world, opened);
+        // Nobody fetches what belongs to who is gone, or its peer does once it has expired.
+        let waits = cheater.is_none() && opened.pair.iter().any(|node| world.nodes[*node].is_gone);
         // A millisatoshi here and there is rounded away.
-        let is_right = |(got, own): (u64, u64)| got <= own + 1 && got + lost_sat + 2 >= own;
+        let is_right =
+            |(got, own): (u64, u64)| (waits || got <= own + 1) && got + lost_sat + 2 >= own;
         let mut sides = opened
             .pair
             .iter()
             .zip(at.wallets.into_iter().zip(owned_sat));
-        let cheater = punished(world, opened);
         let is_fair = match cheater {
             Some(cheater) => at.wallets[cheater] == 0,
             None => sides.all(|(node, side)| world.nodes[*node].is_gone || is_right(side)),
         };
-        // Nobody fetches what belongs to who is gone.
-        let waits = cheater.is_none() && opened.pair.iter().any(|node| world.nodes[*node].is_gone);
         for node in opened.pair {
             let node = &world.nodes[node];
             if !node.is_gone && !waits && !node.disk.archived().contains(&opened.channel_id) {

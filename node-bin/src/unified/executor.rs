@@ -339,9 +339,9 @@ impl Executor {
 
 /// Does something between the points of its family.
 fn at_point<T>(family: &str, role: &str, does: impl FnOnce() -> T) -> T {
-    let _ = gate::point(&format!("{family}.before"), role);
+    let _ = gate::point(&format!("{family}.before"), &role);
     let done = does();
-    let _ = gate::point(&format!("{family}.after"), role);
+    let _ = gate::point(&format!("{family}.after"), &role);
     done
 }
 

@@ -81,6 +81,13 @@ impl Maker<'_> {
                 channel_id,
                 scriptpubkey: self.script(bytes),
             }),
+            rare => self.make_rare(rare, bytes)?,
+        })
+    }
+
+    fn make_rare(&self, kind: u8, bytes: &mut Bytes<'_>) -> Option<Message> {
+        let channel_id = self.channel_id;
+        Some(match kind {
             12 => self.closing_signed(bytes)?,
             13 => Message::OpenChannel(self.open(bytes)?),
             14 => Message::FundingCreated(msgs::FundingCreated {

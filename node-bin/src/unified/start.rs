@@ -116,16 +116,21 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     };
     // Records do not say up to which block they know the chain, so the core sees all blocks since
     // the base again; what it knows already changes nothing.
-    let base = basis.base;
-    if node.electrs.is_none() {
-        node.disconnect_what_is_gone(base)?;
-    }
-    node.follow(base)?;
-    node.executor.run(&node.host);
+    node.catch_up(basis.base)?;
     Ok(node)
 }
 
 impl Node {
+    /// Sees the chain from the base to the tip.
+    fn catch_up(&mut self, base: LdkBestBlock) -> Result<(), SyncError> {
+        if self.electrs.is_none() {
+            self.disconnect_what_is_gone(base)?;
+        }
+        self.follow(base)?;
+        self.executor.run(&self.host);
+        Ok(())
+    }
+
     /// A reorganisation while the node was down took blocks away that its records rest on: the core hears of
     /// that before it sees the new chain. Below `base` there is nothing of this node.
     fn disconnect_what_is_gone(&mut self, base: LdkBestBlock) -> Result<(), SyncError> {

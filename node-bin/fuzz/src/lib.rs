@@ -1,4 +1,8 @@
-//! What the fuzz targets share: reading a record twice, and a node.
+//! What the fuzz targets share: reading a record twice, a node, a hostile peer.
+
+pub mod made;
+pub mod peer;
+pub mod wire;
 
 use bitcoin::ScriptBuf;
 use node_core::keys::Environment;

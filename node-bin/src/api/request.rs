@@ -19,6 +19,27 @@ pub struct Request {
     pub command: Command,
 }
 
+impl Request {
+    /// Reads one line of the control socket. An error is the answer to it: under the line's own id if it has
+    /// one, else under 0.
+    pub fn read(line: &[u8]) -> Result<Request, Box<Response>> {
+        serde_json::from_slice(line).map_err(|error| {
+            let id = serde_json::from_slice::<serde_json::Value>(line)
+                .ok()
+                .and_then(|value| value.get("id")?.as_u64());
+            let error = RequestError {
+                code: ErrorCode::BadRequest,
+                message: format!("cannot read the request: {error}"),
+            };
+            Box::new(Response {
+                id: id.unwrap_or(0),
+                result: None,
+                error: Some(error),
+            })
+        })
+    }
+}
+
 /// One line back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Response {

@@ -174,7 +174,7 @@ fn without_delay(stream: tokio::net::TcpStream) -> std::io::Result<std::net::Tcp
 /// Reads one client's commands, and writes each answer when it is there.
 async fn read_commands(stream: UnixStream, inbox: Inbox) {
     let (read, mut write) = stream.into_split();
-    let mut lines = BufReader::new(read).lines();
+    let mut lines = BufReader::new(read).split(b'\n');
     let (answers, mut outbox) = mpsc::unbounded_channel::<Response>();
     tokio::spawn(async move {
         while let Some(answer) = outbox.recv().await {
@@ -187,19 +187,10 @@ async fn read_commands(stream: UnixStream, inbox: Inbox) {
             }
         }
     });
-    while let Ok(Some(line)) = lines.next_line().await {
-        match serde_json::from_str::<Request>(&line) {
-            Err(error) => {
-                let id = serde_json::from_str::<serde_json::Value>(&line)
-                    .ok()
-                    .and_then(|value| value.get("id")?.as_u64())
-                    .unwrap_or(0);
-                let message = format!("cannot read the request: {error}");
-                let error = RequestError {
-                    code: ErrorCode::BadRequest,
-                    message,
-                };
-                let _ = answers.send(response(id, Err(error)));
+    while let Ok(Some(line)) = lines.next_segment().await {
+        match Request::read(&line) {
+            Err(refusal) => {
+                let _ = answers.send(*refusal);
             }
             Ok(request) => {
                 let (answer, answered) = oneshot::channel();

@@ -82,13 +82,29 @@ impl ChainSync {
         }
     }
 
+    /// Whether bitcoind's active chain has this transaction in the block at this height.
+    pub(crate) fn has(&self, height: u32, txid: &Txid) -> Result<bool, SyncError> {
+        if height > self.bitcoind.height()? {
+            return Ok(false);
+        }
+        let blocks = self.bitcoind.blocks(height, height)?;
+        let mut transactions = blocks.iter().flat_map(|(_, block)| &block.txdata);
+        Ok(transactions.any(|transaction| transaction.compute_txid() == *txid))
+    }
+
+    /// Hash of the block at this height, or of the tip if the chain is not that high.
+    pub(crate) fn hash(&self, height: u32) -> Result<BlockHash, SyncError> {
+        Ok(self.bitcoind.hash(height.min(self.bitcoind.height()?))?)
+    }
+
     /// The tip of bitcoind's chain now.
     pub fn tip(&self) -> Result<BestBlock, SyncError> {
         let height = self.bitcoind.height()?;
         Ok(BestBlock::new(self.bitcoind.hash(height)?, height))
     }
 
-    fn role(&self, height: u32) -> String {
+    /// How points name a height: above the base.
+    pub(crate) fn role(&self, height: u32) -> String {
         format!("+{}", i64::from(height) - i64::from(self.base.height))
     }
 

@@ -1,52 +1,25 @@
 //! The commands of the control API, carried out on the core. Each ends with all that follows from it done.
 
-use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::PublicKey;
 use faults::gate;
 use lightning::chain::{BestBlock, Listen};
 use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
-use lightning_invoice::Bolt11Invoice;
 use node_core::effect::{CommandError, Done};
 use node_core::input::{Command as CoreCommand, Input, PayCommand};
-use node_core::payment::RouteWish;
-use node_core::source::PathHop;
 
 use super::blocks::BlockFeed;
 use super::node::Node;
 use super::records::hex;
-use super::{invoices, views};
+use super::{invoices, requests, views};
 use crate::api::{Command, ErrorCode, Hop, NodeInfo, Reply, Report, RequestError};
 use crate::shared::LIGHTNING_VERSION;
-use crate::shared::commands::{
-    ATTEMPTS_BY_GOSSIP, FINAL_CLTV_EXPIRY_DELTA, bad, bytes32, key_digest, not_found, refused,
-};
+use crate::shared::commands::{bad, bytes32, key_digest, not_found, refused};
 use crate::shared::names::PaymentName;
 use crate::shared::sync::{Follower, SyncError};
 
 fn channel_id(text: &str) -> Result<ChannelId, RequestError> {
     Ok(ChannelId::from_bytes(bytes32(text)?))
-}
-
-fn path(hops: Vec<Hop>) -> Vec<PathHop> {
-    hops.into_iter()
-        .map(|hop| PathHop {
-            node_id: hop.node_id,
-            short_channel_id: hop.short_channel_id,
-            fee_msat: hop.fee_msat,
-            cltv_expiry_delta: hop.cltv_expiry_delta,
-        })
-        .collect()
-}
-
-/// How a way is found: only if none was given, for a given one is tried once.
-fn wish(payee: PublicKey, invoice: String, paths: &[Vec<Hop>]) -> Option<RouteWish> {
-    paths.is_empty().then_some(RouteWish {
-        payee,
-        invoice,
-        attempts_left: ATTEMPTS_BY_GOSSIP,
-        failed_channels: Vec::new(),
-    })
 }
 
 impl Node {
@@ -222,28 +195,7 @@ impl Node {
         text: String,
         paths: Vec<Vec<Hop>>,
     ) -> Result<Reply, RequestError> {
-        let invoice: Bolt11Invoice = text
-            .parse()
-            .map_err(|error| bad(format!("no invoice: {error:?}")))?;
-        let amount_msat = invoice
-            .amount_milli_satoshis()
-            .ok_or_else(|| bad("the invoice names no amount"))?;
-        let delta = u32::try_from(invoice.min_final_cltv_expiry_delta())
-            .map_err(|_| bad("the invoice's final expiry delta is out of all bounds"))?;
-        self.pay(
-            key,
-            PayCommand {
-                payment_id: key_digest(key),
-                payment_hash: PaymentHash(invoice.payment_hash().to_byte_array()),
-                amount_msat,
-                payment_secret: Some(*invoice.payment_secret()),
-                keysend_preimage: None,
-                payment_metadata: invoice.payment_metadata().cloned(),
-                final_cltv_expiry_delta: delta,
-                route: wish(invoice.get_payee_pub_key(), text, &paths),
-                paths: paths.into_iter().map(path).collect(),
-            },
-        )
+        self.pay(key, requests::pay(key, text, paths)?)
     }
 
     fn keysend(
@@ -256,17 +208,7 @@ impl Node {
         let preimage = PaymentPreimage(self.host.names.preimage(key));
         self.pay(
             key,
-            PayCommand {
-                payment_id: key_digest(key),
-                payment_hash: preimage.into(),
-                amount_msat,
-                payment_secret: None,
-                keysend_preimage: Some(preimage),
-                payment_metadata: None,
-                final_cltv_expiry_delta: u32::from(FINAL_CLTV_EXPIRY_DELTA),
-                route: wish(node_id, String::new(), &paths),
-                paths: paths.into_iter().map(path).collect(),
-            },
+            requests::keysend(key, preimage, node_id, amount_msat, paths),
         )
     }
 
@@ -285,6 +227,11 @@ impl Node {
 
     /// Connects blocks up to the tip, from the last one that the core has seen, with all that follows.
     pub(super) fn follow(&mut self, seen: BestBlock) -> Result<BestBlock, SyncError> {
+        if let Some(electrs) = self.electrs.take() {
+            let reached = self.follow_electrs(&electrs, seen);
+            self.electrs = Some(electrs);
+            return reached;
+        }
         let Node { host, executor, .. } = self;
         let feed = BlockFeed::up_to(host.chain.tip()?.height);
         let mut followers = [

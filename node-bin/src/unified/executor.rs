@@ -74,6 +74,13 @@ fn die(error: &StoreError) -> ! {
     std::process::abort();
 }
 
+/// What the store was told to do is done, or the process ends.
+fn stored(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        die(&error);
+    }
+}
+
 /// A node's sources of chance: one for each purpose.
 pub struct AllDice {
     /// For the core.
@@ -195,20 +202,10 @@ impl Executor {
                 channel_id,
                 from,
                 to,
-            } => {
-                if let Err(error) = self.tools.records.trim(&channel_id, from, to) {
-                    die(&error);
-                }
-            }
-            Effect::Archive { channel_id } => {
-                if let Err(error) = self.tools.records.archive(&channel_id) {
-                    die(&error);
-                }
-            }
+            } => stored(self.tools.records.trim(&channel_id, from, to)),
+            Effect::Archive { channel_id } => stored(self.tools.records.archive(&channel_id)),
             Effect::ForgetPayment { payment_id } => {
-                if let Err(error) = self.tools.records.forget_payment(&payment_id) {
-                    die(&error);
-                }
+                stored(self.tools.records.forget_payment(&payment_id));
             }
             Effect::Send { peer, message, .. } => {
                 host.send(wire::describe(messages::outgoing(peer, message)));
@@ -339,9 +336,7 @@ impl Executor {
     }
 
     fn perform(&mut self, write: &Write) {
-        if let Err(error) = self.tools.records.write(write) {
-            die(&error);
-        }
+        stored(self.tools.records.write(write));
         let store: Store = write.store;
         self.engine.persisted(store, write.sequence);
     }

@@ -6,6 +6,7 @@ use lightning::ln::msgs::Init;
 use lightning::types::features::{InitFeatures, NodeFeatures};
 use node_core::input::Input;
 
+use super::electrs::Electrs;
 use super::executor::Executor;
 use super::messages;
 use super::routing::PeerPolicies;
@@ -19,6 +20,8 @@ pub struct Node {
     pub(super) host: Host,
     pub(super) executor: Executor,
     pub(super) policies: PeerPolicies,
+    /// Where blocks come from if not from bitcoind.
+    pub(super) electrs: Option<Electrs>,
 }
 
 /// What the core says of itself to peers.

@@ -1,13 +1,18 @@
 //! Starting the node: everything loaded and caught up with the chain; nothing is sent before that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use faults::gate;
+use lightning::chain::BestBlock as LdkBestBlock;
 use lightning::events::bump_transaction::sync::WalletSync;
 use lightning::sign::{NodeSigner, Recipient};
 use node_core::engine::Engine;
+use node_core::input::Input;
 use node_core::keys::Environment;
 use node_core::node::{BestBlock, Node as Core, Policy};
 
+use super::electrs::{Electrs, lowest_gone};
 use super::executor::{AllDice, Bumper, Executor, Tools, surroundings};
 use super::node::{CoreIntroduction, Node};
 use super::records::Records;
@@ -17,7 +22,7 @@ use crate::api::{ChainSource, NodeConfig};
 use crate::shared::basis::{Basis, StartError};
 use crate::shared::host::{Host, HostParts};
 use crate::shared::mailbox::Mailbox;
-use crate::shared::sync::ChainSync;
+use crate::shared::sync::{ChainSync, SyncError};
 use crate::shared::{FORWARD_CLTV_EXPIRY_DELTA, FORWARD_FEE_BASE_MSAT};
 
 /// Unacknowledged events of a channel above which nothing more is put on it. More than two full
@@ -49,11 +54,10 @@ fn bumper(basis: &Basis, environment: Arc<Environment>) -> Bumper {
 /// Loads or makes the node; it has caught up with the chain when this returns.
 pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     let basis = Basis::lay(&config)?;
-    if let ChainSource::Electrs { .. } = &config.chain_source {
-        tracing::warn!(
-            "the unified node takes its blocks from bitcoind, whatever chain_source says"
-        );
-    }
+    let electrs = match &config.chain_source {
+        ChainSource::Bitcoind => None,
+        ChainSource::Electrs { url } => Some(Electrs::new(url.clone(), basis.logger.clone())?),
+    };
     let records = Records::new(config.data_dir.join("store"), basis.names.clone());
     let stored = records.load()?;
     let environment = Environment::new(basis.seed, basis.wallet.destination_script());
@@ -98,6 +102,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     let mut node = Node {
         executor: Executor::new(engine, tools, writes, dice),
         policies: PeerPolicies::default(),
+        electrs,
         host: Host::new(HostParts {
             config,
             names: basis.names,
@@ -111,8 +116,45 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     };
     // Records do not say up to which block they know the chain, so the core sees all blocks since
     // the base again; what it knows already changes nothing.
-    let base = basis.base;
-    node.follow(base)?;
-    node.executor.run(&node.host);
+    node.catch_up(basis.base)?;
     Ok(node)
+}
+
+impl Node {
+    /// Sees the chain from the base to the tip.
+    fn catch_up(&mut self, base: LdkBestBlock) -> Result<(), SyncError> {
+        if self.electrs.is_none() {
+            self.disconnect_what_is_gone(base)?;
+        }
+        self.follow(base)?;
+        self.executor.run(&self.host);
+        Ok(())
+    }
+
+    /// A reorganisation while the node was down took blocks away that its records rest on: the core hears of
+    /// that before it sees the new chain. Below `base` there is nothing of this node.
+    fn disconnect_what_is_gone(&mut self, base: LdkBestBlock) -> Result<(), SyncError> {
+        let seen = self.executor.core().channels.values();
+        let seen: BTreeSet<_> = seen.flat_map(|channel| channel.seen_on_chain()).collect();
+        let mut there = BTreeSet::new();
+        for (height, txid) in seen {
+            if self.host.chain.has(height, &txid)? {
+                there.insert((height, txid));
+            }
+        }
+        let is_there = |height, txid| there.contains(&(height, txid));
+        let Some(gone) = lowest_gone(self.executor.core(), is_there) else {
+            return Ok(());
+        };
+        let height = gone.saturating_sub(1).max(base.height);
+        let hash = self.host.chain.hash(height)?;
+        let role = self.host.chain.role(gone);
+        self.host.begin(format!("block_disconnected {role}"));
+        let _ = gate::point("block.disconnected.before", &role);
+        self.executor
+            .input(Input::BlocksDisconnected { height, hash });
+        self.executor.run(&self.host);
+        let _ = gate::point("block.disconnected.after", &role);
+        Ok(())
+    }
 }

@@ -152,6 +152,21 @@ fn claims(names: &Names, core: &Core) -> Vec<OnchainClaim> {
     claims
 }
 
+/// Outputs of closed channels that are the node's to take or to see taken, and are not spent beyond any
+/// reorganisation. One for a channel of which no transaction is in a block yet.
+fn unswept(core: &Core) -> u32 {
+    let tip = core.best_block.height;
+    let closed = core
+        .channels
+        .values()
+        .filter(|channel| channel.record.closure.is_some());
+    let outputs = closed.map(|channel| match channel.position(&core.environment) {
+        Some(position) => channel.unburied(&position, tip),
+        None => usize::from(balance_msat(&channel.record) > 0),
+    });
+    u32::try_from(outputs.sum::<usize>()).unwrap_or(u32::MAX)
+}
+
 /// Everything a verdict needs.
 pub fn rest(host: &Host, core: &Core) -> RestView {
     RestView {
@@ -160,6 +175,6 @@ pub fn rest(host: &Host, core: &Core) -> RestView {
         payments: payments(core),
         balance: host.wallet.balance(),
         claims: claims(&host.names, core),
-        unswept: 0,
+        unswept: unswept(core),
     }
 }

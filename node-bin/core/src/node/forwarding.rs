@@ -56,11 +56,6 @@ impl Node {
                 payment_secret,
                 keysend_preimage,
             } => {
-                if !self.starting && self.is_exposed_by(inbound, add.amount_msat) {
-                    let failure = OwnFailure::update(code::TEMPORARY_CHANNEL_FAILURE, &[]);
-                    let why = "is more dust than a close may cost";
-                    return self.reject_with(inbound, &shared_secret, &failure, why, out);
-                }
                 let part = super::receiving::ReceivedPart {
                     id: inbound,
                     shared_secret,
@@ -75,9 +70,7 @@ impl Node {
                     payment_secret,
                     keysend_preimage,
                 };
-                if let Err(failure) = self.receive_part(part, &meant, out) {
-                    self.reject_with(inbound, &shared_secret, &failure, "is not expected", out);
-                }
+                self.receive_or_reject(part, &meant, out);
             }
             Peeled::Malformed {
                 sha256_of_onion,
@@ -96,6 +89,22 @@ impl Node {
                 let why = "asks for what cannot be";
                 self.reject_with(inbound, &shared_secret, &failure, why, out);
             }
+        }
+    }
+
+    fn receive_or_reject(
+        &mut self,
+        part: super::receiving::ReceivedPart,
+        meant: &super::receiving::Meant,
+        out: &mut Outbox,
+    ) {
+        let (inbound, shared_secret) = (part.id, part.shared_secret);
+        if !self.starting && self.is_exposed_by(inbound, part.amount_msat) {
+            let failure = OwnFailure::update(code::TEMPORARY_CHANNEL_FAILURE, &[]);
+            let why = "is more dust than a close may cost";
+            self.reject_with(inbound, &shared_secret, &failure, why, out);
+        } else if let Err(failure) = self.receive_part(part, meant, out) {
+            self.reject_with(inbound, &shared_secret, &failure, "is not expected", out);
         }
     }
 

@@ -9,7 +9,7 @@ use bitcoin::{
 use lightning::ln::types::ChannelId;
 
 use crate::channel::Channel;
-use crate::effect::{Effect, Store, Write};
+use crate::effect::{CommandError, Done, Effect, Store, Write};
 use crate::input::Input;
 use crate::message::Message;
 use crate::onchain::bumping::{SecondStage, feeless_second_stages};
@@ -60,14 +60,7 @@ impl World {
                 let life = self.nodes[node].life;
                 self.nodes[node].user.hear(life, id, event);
             }
-            Effect::Answer { id, result } => {
-                if !self.nodes[node].user.answered(id, result) {
-                    let name = self.nodes[node].name;
-                    self.complain(format!(
-                        "{name} answers command {id}, which nobody waits for"
-                    ));
-                }
-            }
+            Effect::Answer { id, result } => self.answer(node, id, result),
             Effect::Fund {
                 temporary_channel_id,
                 script,
@@ -99,6 +92,15 @@ impl World {
             | Effect::AnnounceChannel { .. }
             | Effect::AnnouncePolicy { .. }
             | Effect::DropSends { .. } => {}
+        }
+    }
+
+    fn answer(&mut self, node: usize, id: u64, result: Result<Done, CommandError>) {
+        if !self.nodes[node].user.answered(id, result) {
+            let name = self.nodes[node].name;
+            self.complain(format!(
+                "{name} answers command {id}, which nobody waits for"
+            ));
         }
     }
 

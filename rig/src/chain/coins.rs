@@ -74,10 +74,12 @@ impl Coins {
         Address::p2wpkh(&self.public, Network::Regtest)
     }
 
-    /// Where all further blocks pay to: provably nobody.
-    pub(super) fn burn_address() -> Address {
+    /// Where all further blocks pay to: provably nobody. Blocks that take the place of others have a mark of
+    /// their own, or an empty one would be the very block that was taken off.
+    pub(super) fn burn_address(mark: u32) -> Address {
         let script = bitcoin::script::Builder::new()
             .push_opcode(bitcoin::opcodes::all::OP_RETURN)
+            .push_int(i64::from(mark))
             .into_script();
         Address::p2wsh(&script, Network::Regtest)
     }

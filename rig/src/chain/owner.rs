@@ -76,6 +76,8 @@ pub(super) struct Owner {
     _bitcoind: BitcoinD,
     pub(super) rpc: Rpc,
     coins: Coins,
+    /// How often blocks were taken off the chain.
+    invalidated: u32,
     _scratch: Scratch,
 }
 
@@ -129,6 +131,7 @@ impl Owner {
                     _bitcoind: bitcoind,
                     rpc,
                     coins,
+                    invalidated: 0,
                     _scratch: scratch,
                 };
                 Ok((owner, addresses))
@@ -206,7 +209,7 @@ impl Owner {
     }
 
     pub(super) fn mine(&mut self, blocks: u32) -> Result<Vec<BlockHash>, ChainError> {
-        let to = Coins::burn_address().to_string();
+        let to = Coins::burn_address(self.invalidated).to_string();
         let hashes = self
             .rpc
             .call("generatetoaddress", &[json!(blocks), json!(to)])?;
@@ -221,7 +224,7 @@ impl Owner {
         struct Generated {
             hash: BlockHash,
         }
-        let to = Coins::burn_address().to_string();
+        let to = Coins::burn_address(self.invalidated).to_string();
         let call: Vec<Value> = vec![json!(to), json!([])];
         let generated: Vec<Generated> = self
             .rpc
@@ -231,6 +234,7 @@ impl Owner {
 
     pub(super) fn invalidate(&mut self, hash: BlockHash) -> Result<(), ChainError> {
         self.coins.distrust_change();
+        self.invalidated += 1;
         self.rpc
             .call::<Value>("invalidateblock", &[json!(hash)])
             .map(drop)

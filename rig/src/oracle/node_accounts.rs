@@ -31,21 +31,7 @@ fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docke
         .filter(|(channel, _)| case.closure(&channel.label).is_closed())
         .map(|(_, funding)| funding)
         .collect();
-    // Who cheats may lose all of the channel to the other side.
-    let penalties = || {
-        let channels = case.evidence.channels.iter();
-        channels.filter_map(|channel| Some((channel, case.cheater_of(&channel.label)?)))
-    };
-    let sum_msat = |is_among: &dyn Fn(&OpenedChannel, &str) -> bool| -> i128 {
-        penalties()
-            .filter(|(channel, cheater)| is_among(channel, cheater))
-            .map(|(channel, _)| i128::from(channel.capacity_sat) * 1000)
-            .sum()
-    };
-    let forfeited_msat = sum_msat(&|_, cheater| cheater == node);
-    let won_msat = sum_msat(&|channel, cheater| {
-        cheater != node && (channel.opener == node || channel.acceptor == node)
-    });
+    let (won_msat, forfeited_msat) = penalties_msat(case, node);
     let allowed_msat = forfeited_msat
         + opened.fees_msat
         + i128_of(books.lost_after_sat(&closed)) * 1000
@@ -87,6 +73,22 @@ fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docke
             -surplus_msat
         ));
     }
+}
+
+/// What a node may win and lose by penalties: all of a channel that a revoked commitment closed.
+fn penalties_msat(case: &CaseView<'_>, node: &str) -> (i128, i128) {
+    let (mut won_msat, mut forfeited_msat) = (0, 0);
+    for channel in &case.evidence.channels {
+        let capacity_msat = i128::from(channel.capacity_sat) * 1000;
+        match case.cheater_of(&channel.label) {
+            Some(cheater) if cheater == node => forfeited_msat += capacity_msat,
+            Some(_) if channel.opener == node || channel.acceptor == node => {
+                won_msat += capacity_msat;
+            }
+            _ => {}
+        }
+    }
+    (won_msat, forfeited_msat)
 }
 
 /// The channels of a node that were opened since the start.

@@ -282,6 +282,30 @@ fn read_step(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawS
             .map(|(channel, by)| RawStepKind::Close { channel, by }),
         "force_close" => read_close(&mut keys, complaints)
             .map(|(channel, by)| RawStepKind::ForceClose { channel, by }),
+        _ if STEPS.contains(&name.as_str()) => {
+            read_step_of_chain_or_node(&name, &mut keys, complaints)
+        }
+        _ => {
+            let known = advice(&name, STEPS);
+            complaints.lost_entry_at(action.span(), format!("no step does `{name}`{known}"));
+            return None;
+        }
+    };
+    keys.finish(complaints);
+    Some(RawStep {
+        span: action.span(),
+        label,
+        kind: kind?,
+    })
+}
+
+/// A step that speaks of blocks or of a node as a whole.
+fn read_step_of_chain_or_node(
+    name: &str,
+    keys: &mut Keys<'_>,
+    complaints: &mut Complaints<'_>,
+) -> Option<RawStepKind> {
+    match name {
         "mine" => {
             let blocks = keys.required("blocks", "how many", complaints);
             let empty = plain(keys.optional("empty", complaints)).unwrap_or(false);
@@ -310,22 +334,13 @@ fn read_step(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawS
             .map(RawStepKind::Start),
         "quiet" => Some(RawStepKind::Quiet),
         "tick" => Some(RawStepKind::Tick),
-        "fee_rate" => read_fee_rate(&mut keys, complaints),
+        "fee_rate" => read_fee_rate(keys, complaints),
         "restart" => keys
             .required("node", "which one", complaints)
             .map(RawStepKind::Restart),
-        _ => {
-            let known = advice(&name, STEPS);
-            complaints.lost_entry_at(action.span(), format!("no step does `{name}`{known}"));
-            return None;
-        }
-    };
-    keys.finish(complaints);
-    Some(RawStep {
-        span: action.span(),
-        label,
-        kind: kind?,
-    })
+        // All others are `read_step`'s.
+        _ => None,
+    }
 }
 
 const CHANNEL: &str = "its label, such as \"A-B\"";

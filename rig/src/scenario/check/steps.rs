@@ -221,6 +221,17 @@ impl<'w> Walk<'w> {
                     by: by.into_inner(),
                 }
             }
+            other => self.step_of_chain_or_node(other, complaints)?,
+        })
+    }
+
+    /// A step that speaks of blocks or of a node as a whole.
+    fn step_of_chain_or_node(
+        &mut self,
+        raw: RawStepKind,
+        complaints: &mut Complaints<'_>,
+    ) -> Option<StepKind> {
+        Some(match raw {
             RawStepKind::Mine { blocks, empty } => mine(blocks, empty, complaints),
             RawStepKind::Reorg(blocks) => reorg(blocks, complaints),
             RawStepKind::Snapshot { node, name } => self.snapshot(node, name, complaints),
@@ -245,6 +256,8 @@ impl<'w> Walk<'w> {
                     node: node.into_inner(),
                 }
             }
+            // All others are `step`'s.
+            _ => return None,
         })
     }
 

@@ -57,7 +57,8 @@ fn closed(pair: Pair) -> (Environment, Channel, Transaction) {
     record.outbound = (0..3).map(|id| (id, forwarded(id))).collect();
     let environment = pair.a.environment;
     let mut channel = Channel::loaded(record, 1);
-    block(&environment, &mut channel, CLOSED_AT, &[commitment.clone()]);
+    let blocks = std::slice::from_ref(&commitment);
+    block(&environment, &mut channel, CLOSED_AT, blocks);
     (environment, channel, commitment)
 }
 

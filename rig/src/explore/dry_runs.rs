@@ -83,7 +83,7 @@ mod tests {
         );
         assert_eq!(classes[0].points.len(), 2);
         assert_eq!(
-            classes_of_all(&[first.clone()], false),
+            classes_of_all(std::slice::from_ref(&first), false),
             classes_of(&first, false)
         );
     }

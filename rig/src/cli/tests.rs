@@ -155,7 +155,7 @@ async fn an_exploration_that_finds_something_names_it_and_exits_1() {
         "unexpected-close (1 case): B closed A-B",
         "| ERROR A ChannelManager is stale",
         &format!("cargo rig replay {run_id}/{FAILING_CASE}"),
-        "5 cases: 4 pass, 1 fail, 0 not run, 0 rig faults; 4 of 4 points covered",
+        "8 cases: 7 pass, 1 fail, 0 not run, 0 rig faults; 4 of 4 points covered",
     ] {
         assert!(
             left.out.contains(fragment),
@@ -201,7 +201,7 @@ async fn json_ends_with_one_line_of_the_documented_shape() {
     sorted.sort_unstable();
     assert_eq!(sorted, expected);
     let summary = left.summary();
-    assert_eq!((summary.cases, summary.pass, summary.fail), (5, 4, 1));
+    assert_eq!((summary.cases, summary.pass, summary.fail), (8, 7, 1));
     assert_eq!((summary.points_total, summary.points_covered), (4, 4));
     assert!(left.err.contains("unexpected-close"), "{}", left.err);
     assert_eq!((summary.pairs_total, summary.pairs_covered), (None, None));
@@ -301,8 +301,8 @@ async fn a_whole_run_is_replayed_case_by_case() {
     deadbolt(&world, &["explore", "forward"]).await;
     let left = deadbolt(&world, &["replay", "latest", "--json"]).await;
     let summary = left.summary();
-    assert_eq!((summary.cases, summary.pass, summary.fail), (5, 4, 1));
-    assert_eq!(left.err.matches("1 of 1 came out as in its run").count(), 5);
+    assert_eq!((summary.cases, summary.pass, summary.fail), (8, 7, 1));
+    assert_eq!(left.err.matches("1 of 1 came out as in its run").count(), 8);
 }
 
 #[tokio::test]
@@ -314,7 +314,7 @@ async fn judging_again_comes_to_the_same_result() {
     let left = deadbolt(&world, &["judge", "latest"]).await;
     assert_eq!(left.code, EXIT_FAIL);
     assert!(
-        left.out.contains("5 of 5 cases keep evidence"),
+        left.out.contains("8 of 8 cases keep evidence"),
         "{}",
         left.out
     );
@@ -352,7 +352,7 @@ async fn a_run_without_evidence_is_not_judged_green() {
     let left = deadbolt(&world, &["judge", "latest"]).await;
     assert_eq!(left.code, EXIT_NOT_RUN, "{}", left.out);
     assert!(
-        left.out.contains("0 of 5 cases keep evidence"),
+        left.out.contains("0 of 8 cases keep evidence"),
         "{}",
         left.out
     );

@@ -8,7 +8,11 @@ use faults::NodePoint;
 use super::classes::{PointClass, case_id_of, classes_of, unique};
 use super::points::{ReachedPoint, canonical};
 
-/// How many dry runs there are if the first two do not pass the same points.
+/// How many dry runs there are at least. All but the first run side by side like cases: alone, nodes keep
+/// another order.
+pub(super) const LEAST_DRY_RUNS: usize = 5;
+
+/// How many there are if those do not all pass the same points.
 pub(super) const MOST_DRY_RUNS: usize = 10;
 
 /// Whether these two passed the same points.

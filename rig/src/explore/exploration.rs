@@ -6,7 +6,7 @@ use wildmatch::WildMatch;
 
 use super::campaign::{Campaign, PlannedCase, Ran};
 use super::classes::{PointClass, case_id_of, classes_of};
-use super::dry_runs::{MOST_DRY_RUNS, agree, classes_of_all};
+use super::dry_runs::{LEAST_DRY_RUNS, MOST_DRY_RUNS, agree, classes_of_all};
 use super::family::{Explored, explore_all};
 use super::pairs::PointPair;
 use super::partition::Partition;
@@ -208,14 +208,14 @@ impl Exploration {
         }
     }
 
-    /// A second dry run, and if it does not pass the points of the first, more of them.
+    /// More dry runs, and if they do not all pass the same points, still more of them.
     async fn more_dry_runs<R: RunCase>(
         &self,
         campaign: &Campaign<R>,
         runs: &mut Vec<Vec<ReachedPoint>>,
     ) -> Ran {
         let mut ended = Ran::default();
-        for numbers in [2..=2, 3..=MOST_DRY_RUNS] {
+        for numbers in [2..=LEAST_DRY_RUNS, LEAST_DRY_RUNS + 1..=MOST_DRY_RUNS] {
             let is_settled = runs.len() > 1 && runs.iter().all(|run| agree(run, &runs[0]));
             if is_settled || ended.interrupted {
                 break;

@@ -137,10 +137,10 @@ async fn an_interruption_ends_running_cases_and_starts_no_more() {
     };
     let explored = exploration(options).run(&campaign).await.unwrap();
     assert!(explored.ran.interrupted);
-    // Two dry runs, the case before the one that hangs, and that one.
-    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 4);
+    // Five dry runs, the case before the one that hangs, and that one.
+    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 7);
     assert_eq!(explored.ran.records.len(), 1);
-    assert_eq!(campaign.folder.verdicts().unwrap().len(), 3);
+    assert_eq!(campaign.folder.verdicts().unwrap().len(), 6);
 }
 
 #[tokio::test]
@@ -304,10 +304,10 @@ async fn a_case_that_misses_its_point_is_run_five_times_in_all() {
         .run(&campaign)
         .await
         .unwrap();
-    // Two dry runs, two cases that reach their points, and one that does not.
-    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 2 + 2 + 5);
+    // Five dry runs, two cases that reach their points, and one that does not.
+    assert_eq!(campaign.runner.started.load(Ordering::SeqCst), 5 + 2 + 5);
     assert_eq!(explored.ran.records.len(), 3);
-    assert_eq!(campaign.folder.verdicts().unwrap().len(), 5);
+    assert_eq!(campaign.folder.verdicts().unwrap().len(), 8);
 }
 
 #[tokio::test]

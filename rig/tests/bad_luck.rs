@@ -232,7 +232,7 @@ fn a_bitcoind_killed_in_mid_case_is_a_rig_fault_with_its_reason() {
     let mark = "mark-midcase-c41d";
     // The node stands still long enough for the kill to come in the middle of the case.
     let fault =
-        r#"{"at":"B:persist.monitor_update.before[A-B #6]@1","action":"delay","delay_ms":8000}"#;
+        r#"{"at":"B:persist.monitor_update.before[A-B]@2","action":"delay","delay_ms":8000}"#;
     let mut command = logs.command(&["run", "direct", "--json", "--fault", fault]);
     let rig = command.env("DEADBOLT_TEST_MARK", mark).spawn().unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);

@@ -4,10 +4,10 @@ mod common;
 
 use common::Logs;
 
-/// Where B stores an update of its monitor, by kind of node: each counts its updates in its own way.
+/// Where B stores an update of its monitor, by kind of node: a stock node's points name its updates.
 const STORED: [(&str, &str); 2] = [
     ("stock", "B:persist.monitor_update.before[A-B #2]@1"),
-    ("unified", "B:persist.monitor_update.before[A-B #6]@1"),
+    ("unified", "B:persist.monitor_update.before[A-B]@2"),
 ];
 
 #[test]

@@ -160,10 +160,7 @@ fn every_stage_of_a_write_is_a_point() {
 
     let acks = entry(&record, 3, EntryContent::Acks(Vec::new()));
     let passed = points(&mut pipe, || records.write(&acks).unwrap());
-    assert_eq!(
-        of_this_test(passed),
-        stages("persist.monitor_ack", &format!("{label} #3"))
-    );
+    assert_eq!(of_this_test(passed), stages("persist.monitor_ack", &label));
 
     let preimage = UpdateStep::PaymentPreimage {
         htlc_id: 1,
@@ -173,7 +170,7 @@ fn every_stage_of_a_write_is_a_point() {
     let claim = update(&record, 4, preimage);
     let passed = points(&mut pipe, || records.write(&claim).unwrap());
     let mut wanted = vec![format!("mpp.claim.part.before[{label}]@1")];
-    wanted.extend(stages("persist.monitor_update", &format!("{label} #4")));
+    wanted.extend(stages("persist.monitor_update", &label));
     wanted.push(format!("mpp.claim.part.after[{label}]@1"));
     assert_eq!(of_this_test(passed), wanted);
 }

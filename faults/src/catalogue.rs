@@ -57,12 +57,12 @@ pub const FAMILIES: &[Family] = &[
     ),
     persist(
         "persist.monitor_update",
-        "channel #update id",
+        "channel, and of a stock node #update id",
         "one ChannelMonitorUpdate is written",
     ),
     persist(
         "persist.monitor_ack",
-        "channel #sequence",
+        "channel",
         "the acknowledgement of a MonitorEvent is written",
     ),
     persist(
@@ -101,7 +101,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     write(
         "remove.monitor_update",
-        "channel #update id",
+        "channel, and of a stock node #update id",
         "a consolidated monitor update is removed",
     ),
     write(

@@ -101,7 +101,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     write(
         "remove.monitor_update",
-        "channel, and of a stock node #update id",
+        "channel #update id",
         "a consolidated monitor update is removed",
     ),
     write(

@@ -137,7 +137,8 @@ fn runner(programs: NodePrograms, work: &Path) -> CaseRunner {
     CaseRunner::new(pool, programs)
 }
 
-async fn twenty_dry_runs_agree(name: &str, kind: NodeKind) {
+/// `varying`: what points begin with that need not be the same.
+async fn twenty_dry_runs_agree(name: &str, kind: NodeKind, varying: &[&str]) {
     let scenario = all_of(kind, loaded(name));
     let program = |kind: &str| vec![DEADBOLT.into(), "node".into(), kind.into()];
     let programs = NodePrograms {
@@ -146,10 +147,14 @@ async fn twenty_dry_runs_agree(name: &str, kind: NodeKind) {
     };
     let work = tempfile::tempdir().unwrap();
     let runner = runner(programs, work.path());
-    let first = points(&runner, &scenario, 1).await;
+    let steady = |mut points: Vec<String>| {
+        points.retain(|point| !varying.iter().any(|start| point.starts_with(start)));
+        points
+    };
+    let first = steady(points(&runner, &scenario, 1).await);
     assert!(first.len() > 50, "only {} points in {name}", first.len());
     for seed in 2..=20 {
-        let again = points(&runner, &scenario, seed).await;
+        let again = steady(points(&runner, &scenario, seed).await);
         let lost: Vec<_> = first
             .iter()
             .filter(|point| !again.contains(point))
@@ -168,22 +173,29 @@ async fn twenty_dry_runs_agree(name: &str, kind: NodeKind) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_dry_runs_of_a_forward_pass_the_same_points() {
-    twenty_dry_runs_agree("forward", NodeKind::Unified).await;
+    twenty_dry_runs_agree("forward", NodeKind::Unified, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_dry_runs_of_a_forward_by_stock_nodes_pass_the_same_points() {
-    twenty_dry_runs_agree("forward", NodeKind::Stock).await;
+    twenty_dry_runs_agree("forward", NodeKind::Stock, &[]).await;
 }
 
+/// A payer acknowledges the claim of a part when no other part may fail any more, so that where the
+/// acknowledgement stands in the log of one channel depends on the other. Whatever else it passes is the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_dry_runs_of_a_multi_part_payment_pass_the_same_points() {
-    twenty_dry_runs_agree("mpp", NodeKind::Unified).await;
+async fn twenty_dry_runs_of_a_multi_part_payment_pass_the_same_points_but_for_the_payers_log() {
+    let log = [
+        "A:persist.monitor_update.",
+        "A:persist.monitor_ack.",
+        "A:remove.monitor_update.",
+    ];
+    twenty_dry_runs_agree("mpp", NodeKind::Unified, &log).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_dry_runs_of_a_multi_part_payment_by_stock_nodes_pass_the_same_points() {
-    twenty_dry_runs_agree("mpp", NodeKind::Stock).await;
+    twenty_dry_runs_agree("mpp", NodeKind::Stock, &[]).await;
 }
 
 /// The node built alone, as somebody would who wants it without the rig. (Inside the workspace the

@@ -118,16 +118,8 @@ pub(super) fn unique(id: String, taken: &mut BTreeSet<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::reached;
     use super::*;
-
-    fn reached(text: &str, input: u64) -> ReachedPoint {
-        ReachedPoint {
-            point: text.parse().unwrap(),
-            input,
-            stretch: 0,
-            seq: 0,
-        }
-    }
 
     fn written(classes: &[PointClass]) -> Vec<Vec<String>> {
         classes

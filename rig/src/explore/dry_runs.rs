@@ -49,16 +49,8 @@ pub(super) fn classes_of_all(runs: &[Vec<ReachedPoint>], every_point: bool) -> V
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::reached;
     use super::*;
-
-    fn reached(at: &str, input: u64) -> ReachedPoint {
-        ReachedPoint {
-            point: at.parse().unwrap(),
-            input,
-            stretch: 0,
-            seq: 0,
-        }
-    }
 
     #[test]
     fn a_point_that_one_run_did_not_pass_varies_and_never_stands_for_one_that_all_passed() {

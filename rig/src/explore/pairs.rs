@@ -107,16 +107,8 @@ fn shortened(case_id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::reached;
     use super::*;
-
-    fn reached(text: &str, input: u64) -> ReachedPoint {
-        ReachedPoint {
-            point: text.parse().unwrap(),
-            input,
-            stretch: 0,
-            seq: 0,
-        }
-    }
 
     fn class(case_id: &str, at: &str) -> PointClass {
         PointClass {

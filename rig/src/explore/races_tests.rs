@@ -4,17 +4,8 @@ use faults::{Action, NodePoint};
 
 use super::points::ReachedPoint;
 use super::races::{RaceClass, drawn, race_classes};
-use super::testing::forward_scenario;
+use super::testing::{forward_scenario, reached};
 use crate::scenario::{NodeKind, Race, Scenario};
-
-fn reached(text: &str, input: u64) -> ReachedPoint {
-    ReachedPoint {
-        point: text.parse().unwrap(),
-        input,
-        stretch: 0,
-        seq: 0,
-    }
-}
 
 /// One input: a write with its stages, a message, another write.
 fn points() -> Vec<ReachedPoint> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use faults::{Fault, GateReport, PointId};
 use node_bin::api::{Report, UserEvent};
 
+use super::points::ReachedPoint;
 use super::runner::{CaseOutcome, CaseScratch, RunCase};
 use super::{Campaign, Interrupt, Interrupter, Judge, Keep, Silent};
 use crate::evidence::{
@@ -63,6 +64,16 @@ pub(crate) fn forward_plan(kills: &[&str]) -> Plan {
             .iter()
             .map(|at| Fault::kill(at.parse().unwrap()))
             .collect(),
+    }
+}
+
+/// A point passed under this input, with nothing but points around it.
+pub(crate) fn reached(at: &str, input: u64) -> ReachedPoint {
+    ReachedPoint {
+        point: at.parse().unwrap(),
+        input,
+        stretch: 0,
+        seq: 0,
     }
 }
 

@@ -48,7 +48,7 @@ pub struct RunRecord {
 pub struct PointsRecord {
     /// Every point that is passed each time, in canonical order.
     pub points: Vec<NodePoint>,
-    /// Of further dry runs, and points that only some of them passed.
+    /// Points that only some of the dry runs passed, in canonical order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub varying: Vec<NodePoint>,
     /// The classes they form.

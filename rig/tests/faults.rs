@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::Logs;
+use serde_json::Value;
 
 /// Where B stores an update of its monitor, by kind of node: a stock node's points name its updates.
 const STORED: [(&str, &str); 2] = [
@@ -110,6 +113,60 @@ fn a_failed_monitor_write_ends_the_node_and_is_named() {
         let said = format!("{}{}", ended.stdout, ended.stderr);
         assert!(said.contains("node-died"), "{kind}: {ended}");
     }
+}
+
+#[test]
+fn a_kill_while_a_channel_opens_leaves_no_output_that_never_comes() {
+    let kill = "A:persist.monitor.before[A-B]@1";
+    Logs::new()
+        .deadbolt(&["run", "open", "--kill", kill])
+        .expect_code(0);
+}
+
+/// How many messages a node took from a peer while writes of its own waited.
+fn messages_met_by_waiting_writes(trace: &str) -> usize {
+    let mut waiting: BTreeMap<String, u64> = BTreeMap::new();
+    let mut met = 0;
+    for line in trace.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let (node, report) = (&entry["node"], &entry["report"]);
+        let Some(node) = node.as_str() else { continue };
+        match report["type"].as_str() {
+            Some("idle") => {
+                let writes = report["waiting_writes"].as_u64().unwrap_or(0);
+                waiting.insert(node.to_owned(), writes);
+            }
+            Some("received") if waiting.get(node).is_some_and(|writes| *writes > 0) => met += 1,
+            _ => {}
+        }
+    }
+    met
+}
+
+#[test]
+fn messages_meet_writes_that_are_held_and_the_payment_passes() {
+    for (mode, do_meet) in [("held", true), ("async-seeded", false)] {
+        let logs = Logs::new();
+        let arguments = ["run", "forward", "--persist", mode, "--keep", "all"];
+        let ended = logs.deadbolt(&arguments).expect_code(0);
+        let cases = logs.0.path().join("latest/cases");
+        let case = std::fs::read_dir(cases).unwrap().next().unwrap().unwrap();
+        let trace = std::fs::read_to_string(case.path().join("trace.jsonl")).unwrap();
+        let met = messages_met_by_waiting_writes(&trace);
+        assert_eq!(met > 0, do_meet, "{mode}: {met} messages; {ended}");
+    }
+}
+
+#[test]
+fn explore_kills_our_node_at_every_point_with_all_writes_held_and_all_pass() {
+    let ended = Logs::new()
+        .deadbolt(&["explore", "direct", "--persist", "held", "--json"])
+        .expect_code(0);
+    let summary = ended.json();
+    assert_eq!(
+        summary["points_covered"], summary["points_total"],
+        "{ended}"
+    );
 }
 
 #[test]

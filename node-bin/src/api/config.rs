@@ -60,6 +60,10 @@ pub enum Persistence {
         /// Which store comes first.
         order: WriteOrder,
     },
+    /// One after the other, each by a [`write`](super::Command::Write) command: in order within one
+    /// store, and any store's first, as it follows from the node's seed, its life and a count. A
+    /// command whose answer rests on a write has it done.
+    Held,
 }
 
 impl Persistence {

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// One line on the report pipe (besides those of `faults::GateReport`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -36,7 +40,8 @@ pub enum Report {
         /// Name.
         peer: String,
     },
-    /// All inputs so far are handled, and all that follows from them is done and sent.
+    /// All inputs so far are handled, and all that follows from them is done and sent, but for what rests on
+    /// writes that wait.
     Idle {
         /// Id of the last request handled in this life, 0 before the first. Reported before the
         /// request is answered, so that an answer is never ahead of what it caused.
@@ -44,6 +49,9 @@ pub enum Report {
         /// Per connected peer: messages sent and received since `peer_up`. When both sides' agree
         /// for all connections, nothing is under way anywhere.
         counters: BTreeMap<String, Counters>,
+        /// Writes that wait for a `write`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        waiting_writes: u64,
     },
     /// The node's user was told something.
     Event {

@@ -159,6 +159,8 @@ pub enum Command {
     Sync {},
     /// One tick of every timer: manager, peers, rebroadcasts, sweeper.
     Tick {},
+    /// Do one of the writes that wait, and all that it lets go; nothing if none does.
+    Write {},
     /// Set the fee rate the node estimates, in satoshis per 1000 weight units.
     FeeRate {
         /// The rate.

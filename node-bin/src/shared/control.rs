@@ -39,6 +39,10 @@ pub(crate) trait Process {
     fn sees_message(&mut self, _label: &str, _message: &WireMessage) {}
     /// Does all that follows from the inputs so far.
     fn work(&mut self);
+    /// How many writes wait to be told to be done.
+    fn waiting_writes(&self) -> u64 {
+        0
+    }
     /// Carries out a command that changes something; what follows from it is `work`'s.
     fn change(&mut self, command: Command) -> Result<Reply, RequestError>;
     /// Carries out any other command, with all that follows from it.
@@ -99,7 +103,7 @@ pub(crate) async fn serve<P: Process>(node: P) -> Result<(), ServeError> {
     let (lost, mut lost_connections) = mpsc::unbounded_channel();
     let mailbox = node.host().mailbox.clone();
     let transport = node.host().peers.clone();
-    node.host().report_idle();
+    report_idle(&node);
     let mut server = Server {
         node,
         connecting: Vec::new(),
@@ -121,7 +125,7 @@ pub(crate) async fn serve<P: Process>(node: P) -> Result<(), ServeError> {
             }
         }
         handle_requests_put_first(&mut server.node);
-        server.node.host().report_idle();
+        report_idle(&server.node);
     }
 }
 
@@ -135,6 +139,10 @@ pub(crate) fn request_put_first() -> Option<Command> {
             None
         }
     }
+}
+
+fn report_idle<P: Process>(node: &P) {
+    node.host().report_idle(node.waiting_writes());
 }
 
 /// Carries them out. Nobody waits for an answer: what came of one shows in what the node does.
@@ -271,7 +279,7 @@ impl<P: Process> Server<P> {
     fn answer(&mut self, id: u64, answer: Answer, outcome: Result<Reply, RequestError>) {
         handle_requests_put_first(&mut self.node);
         self.node.host().handled(id);
-        self.node.host().report_idle();
+        report_idle(&self.node);
         // A client that went away does not want it any more.
         let _ = answer.send(response(id, outcome));
     }

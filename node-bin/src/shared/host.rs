@@ -139,8 +139,8 @@ impl Host {
         told.handled_request = told.handled_request.max(id);
     }
 
-    /// Reports that all is handled, if that says anything new.
-    pub(crate) fn report_idle(&self) {
+    /// Reports that all is handled but for so many writes that wait, if that says anything new.
+    pub(crate) fn report_idle(&self, waiting_writes: u64) {
         if !self.mailbox.is_empty() {
             return;
         }
@@ -154,6 +154,7 @@ impl Host {
         let idle = Report::Idle {
             handled: told.handled_request,
             counters,
+            waiting_writes,
         };
         if told.last_idle.as_ref() != Some(&idle) {
             gate::emit(&idle);

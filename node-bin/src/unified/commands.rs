@@ -124,6 +124,11 @@ impl Node {
                     height: reached.height,
                 })
             }
+            Command::Write {} => {
+                self.host.begin("write".into());
+                self.executor.write_one(&self.host);
+                Ok(Reply::Done)
+            }
             Command::Tick {} => {
                 self.host.begin("tick".into());
                 self.executor.input(Input::Tick);

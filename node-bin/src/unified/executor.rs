@@ -150,14 +150,14 @@ impl Executor {
         self.engine.input(input);
     }
 
-    /// Does everything that follows from the inputs so far, all writes included.
+    /// Does everything that follows from the inputs so far, all writes included but those that are held.
     pub fn run(&mut self, host: &Host) {
         loop {
             self.take_requests_put_first();
             let dice = &mut self.core_dice;
             if let Some(effect) = self.engine.next(&mut || surroundings(dice)) {
                 self.carry_out(host, effect);
-            } else if let Some(write) = self.writes.next(&mut self.write_dice) {
+            } else if let Some(write) = self.writes.due(&mut self.write_dice) {
                 self.perform(&write);
             } else {
                 return;
@@ -165,10 +165,27 @@ impl Executor {
         }
     }
 
-    /// Gives the core a command, does all that follows, and takes the answer; `None`: there was none.
+    /// Does one of the writes that wait, with all that follows; `false`: none waits.
+    pub fn write_one(&mut self, host: &Host) -> bool {
+        let Some(write) = self.writes.next(&mut self.write_dice) else {
+            return false;
+        };
+        self.perform(&write);
+        self.run(host);
+        true
+    }
+
+    /// How many writes wait to be told to be done.
+    pub fn waiting_writes(&self) -> u64 {
+        self.writes.waiting()
+    }
+
+    /// Gives the core a command, does all that follows, and takes the answer; `None`: there was none. Writes
+    /// that are held are done as long as there is no answer, for it may rest on them.
     pub fn command(&mut self, host: &Host, command: Command) -> Option<Result<Done, CommandError>> {
         let id = self.enter(command);
         self.run(host);
+        while !self.answers.contains_key(&id) && self.write_one(host) {}
         self.answers.remove(&id)
     }
 

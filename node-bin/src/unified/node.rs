@@ -64,6 +64,10 @@ impl Process for Node {
         self.executor.run(&self.host);
     }
 
+    fn waiting_writes(&self) -> u64 {
+        self.executor.waiting_writes()
+    }
+
     fn change(&mut self, command: Command) -> Result<Reply, RequestError> {
         Node::change(self, command)
     }

@@ -134,13 +134,21 @@ pub fn payments(core: &Core) -> Vec<PaymentView> {
     core.payments.values().map(payment_view).collect()
 }
 
+/// Closed channels that may owe the node something: of one whose funding is in no block there is nothing on
+/// chain to take.
+fn closed(core: &Core) -> impl Iterator<Item = &Channel> {
+    let channels = core.channels.values();
+    channels.filter(|channel| {
+        let record = &channel.record;
+        let is_funded =
+            record.funding.confirmed.is_some() || record.onchain.funding_spend.is_some();
+        record.closure.is_some() && is_funded
+    })
+}
+
 /// What closed channels still owe the node: their balance, until they are archived.
 fn claims(names: &Names, core: &Core) -> Vec<OnchainClaim> {
-    let closed = core
-        .channels
-        .values()
-        .filter(|channel| channel.record.closure.is_some());
-    let mut claims: Vec<_> = closed
+    let mut claims: Vec<_> = closed(core)
         .map(|channel| OnchainClaim {
             channel: names.channel(&channel.id()).unwrap_or_default(),
             kind: "claimable_awaiting_confirmations".to_owned(),
@@ -156,11 +164,7 @@ fn claims(names: &Names, core: &Core) -> Vec<OnchainClaim> {
 /// reorganisation. One for a channel of which no transaction is in a block yet.
 fn unswept(core: &Core) -> u32 {
     let tip = core.best_block.height;
-    let closed = core
-        .channels
-        .values()
-        .filter(|channel| channel.record.closure.is_some());
-    let outputs = closed.map(|channel| match channel.position(&core.environment) {
+    let outputs = closed(core).map(|channel| match channel.position(&core.environment) {
         Some(position) => channel.unburied(&position, tip),
         None => usize::from(balance_msat(&channel.record) > 0),
     });

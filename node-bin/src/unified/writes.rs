@@ -1,5 +1,5 @@
-//! When writes are done: at once, or later and out of order across stores, never within one. Owns the
-//! writes that wait; what waits for them is the engine's.
+//! When writes are done: at once, later, or when told to; out of order across stores, never within one. Owns
+//! the writes that wait; what waits for them is the engine's.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,8 @@ use crate::api::{Persistence, WriteOrder};
 /// Writes that wait to be done.
 pub struct Writes {
     order: Option<WriteOrder>,
+    /// They are not done before somebody says so.
+    is_held: bool,
     /// In the order in which they were wanted.
     waiting: Vec<Write>,
 }
@@ -22,7 +24,9 @@ impl Writes {
             order: match persistence {
                 Persistence::Sync => None,
                 Persistence::Async { order } => Some(order),
+                Persistence::Held => Some(WriteOrder::Seeded),
             },
+            is_held: persistence == Persistence::Held,
             waiting: Vec::new(),
         }
     }
@@ -36,7 +40,20 @@ impl Writes {
         None
     }
 
-    /// The write to do now, the node having nothing else to do.
+    /// How many wait.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// The write to do now, the node having nothing else to do; none if they are held.
+    pub fn due(&mut self, dice: &mut Dice) -> Option<Write> {
+        match self.is_held {
+            true => None,
+            false => self.next(dice),
+        }
+    }
+
+    /// The write whose turn it is.
     pub fn next(&mut self, dice: &mut Dice) -> Option<Write> {
         let store = match self.order? {
             WriteOrder::Reversed => self.waiting.last()?.store,
@@ -89,6 +106,18 @@ mod tests {
         let mut writes = Writes::new(Persistence::Sync);
         assert!(writes.want(write(1, 1)).is_some());
         assert!(writes.next(&mut Dice::new([7; 32], 0, "writes")).is_none());
+    }
+
+    #[test]
+    fn a_held_write_waits_until_it_is_told_to_be_done() {
+        let mut writes = Writes::new(Persistence::Held);
+        let mut dice = Dice::new([7; 32], 0, "writes");
+        assert!(writes.want(write(1, 1)).is_none());
+        assert!(writes.due(&mut dice).is_none());
+        assert_eq!(writes.waiting(), 1);
+        let told = writes.next(&mut dice);
+        assert_eq!(told.map(|write| write.sequence), Some(1));
+        assert_eq!(writes.waiting(), 0);
     }
 
     #[test]

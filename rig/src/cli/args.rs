@@ -25,7 +25,8 @@ pub(super) struct Arguments {
     pub kinds: Vec<Override<NodeKind>>,
 
     /// When the nodes' writes are done: `sync` (at once), `async` (when nothing else is to do, the last
-    /// store first), `async-seeded`, or `B=async` for one node. Repeatable.
+    /// store first), `async-seeded` (any store), `held` (when no node has anything else to do), or `B=async` for
+    /// one node. Repeatable.
     #[arg(long = "persist", global = true, value_name = "[NODE=]MODE")]
     pub persists: Vec<Override<Persist>>,
 

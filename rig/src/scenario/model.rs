@@ -65,6 +65,8 @@ pub enum Persist {
     Async,
     /// When the node has nothing else to do, in an order that follows from the seed.
     AsyncSeeded,
+    /// When no node has anything else to do, one at a time, in an order that follows from the seed.
+    Held,
 }
 
 /// Which node program.

@@ -31,7 +31,7 @@ impl Setting for NodeKind {
 
 impl Setting for Persist {
     const OPTION: &'static str = "--persist";
-    const WORDS: &'static str = "`sync`, `async` or `async-seeded`";
+    const WORDS: &'static str = "`sync`, `async`, `async-seeded` or `held`";
 
     fn set(self, node: &mut Node) {
         node.persist = self;

@@ -53,6 +53,7 @@ fn idle(handled: u64) {
     gate::emit(&Report::Idle {
         handled,
         counters: BTreeMap::new(),
+        waiting_writes: 0,
     });
 }
 
@@ -148,7 +149,7 @@ impl FakeNode {
                 Ok(Reply::Done)
             }
             Command::Sync {} => Ok(Reply::Synced { height: 0 }),
-            Command::Tick {} => Ok(Reply::Done),
+            Command::Tick {} | Command::Write {} => Ok(Reply::Done),
             Command::Graph {} => Ok(Reply::Graph(GraphView { channels: vec![] })),
             Command::Rest {} => Ok(Reply::Rest(Box::new(RestView {
                 block_height: 0,

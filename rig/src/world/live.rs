@@ -28,6 +28,8 @@ pub(super) struct Idle {
     pub(super) seq: u64,
     pub(super) handled: u64,
     pub(super) counters: BTreeMap<String, Counters>,
+    /// Writes that wait to be told to be done.
+    pub(super) waiting_writes: u64,
 }
 
 /// One side's view of a connection.
@@ -189,7 +191,11 @@ impl Live {
                     Report::PeerDown { peer } => {
                         node.links.insert(peer.clone(), Link { up: false, seq });
                     }
-                    Report::Idle { handled, counters } => {
+                    Report::Idle {
+                        handled,
+                        counters,
+                        waiting_writes,
+                    } => {
                         if node.status == Status::Starting {
                             node.status = Status::Running;
                         }
@@ -197,6 +203,7 @@ impl Live {
                             seq,
                             handled: *handled,
                             counters: counters.clone(),
+                            waiting_writes: *waiting_writes,
                         });
                     }
                     _ => {}

@@ -15,6 +15,7 @@ mod bounds;
 mod chain_access;
 mod closer;
 mod collect;
+mod completer;
 mod control;
 mod cutter;
 mod live;

@@ -125,6 +125,7 @@ fn persistence_of(persist: Persist) -> Persistence {
         Persist::AsyncSeeded => Persistence::Async {
             order: WriteOrder::Seeded,
         },
+        Persist::Held => Persistence::Held,
     }
 }
 

@@ -8,7 +8,8 @@
 //! both sides agree on it), or on a message. So a message came in after its report, sent by a node
 //! which, this being the first deed, had sent it before its own report and counted it there. The
 //! receiver had not counted it: the two counts differ, against what was seen. So nobody did
-//! anything, and nothing is on its way.
+//! anything, and nothing is on its way. Writes that wait to be told to be done are counted in the same report:
+//! the world stands still with them, and is quiet without.
 
 use super::live::{Live, NodeLive, Status};
 
@@ -16,11 +17,28 @@ impl Live {
     /// Whether nothing is under way between and in the nodes that run. A node that is held as a
     /// whole is left out, and so are its connections: it may stand there for any time.
     pub(super) fn is_quiet(&self) -> bool {
+        self.stands_still() && self.held_writes().next().is_none()
+    }
+
+    /// Whether nothing is under way but writes that wait to be told to be done.
+    pub(super) fn stands_still(&self) -> bool {
         let awake = || self.nodes.iter().filter(|(_, node)| !self.is_held(node));
         awake().all(|(_, node)| self.is_done(node))
             && awake().all(|(name, node)| {
                 awake().all(|(peer, other)| name >= peer || is_balanced(name, node, peer, other))
             })
+    }
+
+    /// The nodes that run and have writes waiting, with their lives.
+    pub(super) fn held_writes(&self) -> impl Iterator<Item = (&str, u32)> {
+        let awake = self.nodes.iter().filter(|(_, node)| {
+            node.status == Status::Running && node.frozen.is_none() && !self.is_held(node)
+        });
+        let waiting = awake.filter(|(_, node)| {
+            let idle = node.idle.as_ref();
+            idle.is_some_and(|idle| idle.waiting_writes > 0)
+        });
+        waiting.map(|(name, node)| (name.as_str(), node.life))
     }
 
     /// Everything asked of this life is done, it knows of no newer connection, and no operation in
@@ -125,7 +143,13 @@ mod tests {
                 .iter()
                 .map(|&(peer, sent, received)| (peer.to_owned(), Counters { sent, received }))
                 .collect();
-            self.say(name, NodeReport::Node(Report::Idle { handled, counters }))
+            let waiting_writes = 0;
+            let idle = Report::Idle {
+                handled,
+                counters,
+                waiting_writes,
+            };
+            self.say(name, NodeReport::Node(idle))
         }
 
         fn request(&mut self, name: &str, id: u64) -> &mut Self {

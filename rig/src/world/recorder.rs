@@ -1,6 +1,7 @@
 //! The one place where everything that happens in a case is written down, in order of arrival, and
 //! where tasks wait for it to happen. Owns the trace and its file; decides nothing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use faults::{Closing, Condition, PointId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::live::{Cut, Live};
 use super::rig_fault::{RigFault, Stop};
@@ -36,6 +37,8 @@ pub(super) struct Recorder {
     inner: Mutex<Inner>,
     /// Number of changes so far; waiting tasks look again at each.
     changed: watch::Sender<u64>,
+    /// A phase has looked and not found what it waits for.
+    looked: Notify,
     began: Instant,
 }
 
@@ -47,6 +50,22 @@ struct Inner {
     fault: Option<RigFault>,
     /// What was last waited for, in case the whole case runs out of time.
     waiting_for: String,
+    /// The phases' waits, by number, and the change each has looked at in vain.
+    waits: BTreeMap<u64, Option<u64>>,
+    /// Number of the next wait.
+    next_wait: u64,
+}
+
+/// A wait of a phase, for as long as it lasts.
+struct PhaseWait<'a> {
+    recorder: &'a Recorder,
+    number: u64,
+}
+
+impl Drop for PhaseWait<'_> {
+    fn drop(&mut self) {
+        self.recorder.inner().waits.remove(&self.number);
+    }
 }
 
 impl Recorder {
@@ -64,8 +83,11 @@ impl Recorder {
                 path: path.to_path_buf(),
                 fault: None,
                 waiting_for: "its beginning".to_owned(),
+                waits: BTreeMap::new(),
+                next_wait: 0,
             }),
             changed: watch::Sender::new(0),
+            looked: Notify::new(),
             began: Instant::now(),
         })
     }
@@ -313,13 +335,15 @@ impl Recorder {
     ) -> Result<T, WaitEnd> {
         let mut changes = self.changed.subscribe();
         let deadline = tokio::time::Instant::now() + bound;
+        let mut phase_wait = None;
         if heed == Heed::Deaths {
             self.now_waiting_for(what);
+            phase_wait = Some(self.begin_phase_wait());
         }
         loop {
-            changes.borrow_and_update();
+            let change = *changes.borrow_and_update();
             {
-                let inner = self.inner();
+                let mut inner = self.inner();
                 if let Some(fault) = &inner.fault {
                     return Err(WaitEnd::Stop(Stop::Fault(fault.clone())));
                 }
@@ -329,6 +353,10 @@ impl Recorder {
                 if let Some(found) = seen(&inner.live) {
                     return Ok(found);
                 }
+                if let Some(wait) = &phase_wait {
+                    inner.waits.insert(wait.number, Some(change));
+                    self.looked.notify_one();
+                }
             }
             // The sender is a field of `self`, so the change always comes.
             if tokio::time::timeout_at(deadline, changes.changed())
@@ -337,6 +365,39 @@ impl Recorder {
             {
                 return Err(WaitEnd::Expired);
             }
+        }
+    }
+
+    fn begin_phase_wait(&self) -> PhaseWait<'_> {
+        let mut inner = self.inner();
+        let number = inner.next_wait;
+        inner.next_wait += 1;
+        inner.waits.insert(number, None);
+        PhaseWait {
+            recorder: self,
+            number,
+        }
+    }
+
+    /// Waits until a phase of the case waits, has looked at all there is in vain, and `seen` sees what it
+    /// wants: so nobody else is about to act. For one task only.
+    pub(super) async fn while_a_phase_waits<T>(
+        &self,
+        mut seen: impl FnMut(&Live) -> Option<T>,
+    ) -> T {
+        loop {
+            {
+                let inner = self.inner();
+                let last = Some(*self.changed.borrow());
+                let in_vain = inner.waits.values().all(|looked_at| *looked_at == last);
+                if in_vain
+                    && !inner.waits.is_empty()
+                    && let Some(found) = seen(&inner.live)
+                {
+                    return found;
+                }
+            }
+            self.looked.notified().await;
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::bounds::Bounds;
 use super::chain_access::ChainAccess;
 use super::collect::chain_evidence;
+use super::completer::Completer;
 use super::node_handle::NodePrograms;
 use super::recorder::Recorder;
 use super::rig_fault::{RigFault, Stop};
@@ -112,9 +113,16 @@ impl Stage {
         let recorder = Arc::clone(&self.around.recorder);
         let bound = self.around.bounds.case;
         let chain = Arc::clone(&self.chain);
+        let completer = Completer {
+            recorder: Arc::clone(&self.around.recorder),
+            controls: Arc::clone(&self.around.controls),
+            seed: self.plan.seed,
+            exit_bound: self.around.bounds.exit,
+        };
         let phases = async {
             tokio::select! {
                 played = self.phases() => played,
+                never = completer.run() => match never {},
                 death = chain.died() => Err(death.into()),
             }
         };

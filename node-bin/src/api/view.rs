@@ -116,11 +116,13 @@ pub struct Balance {
     pub unconfirmed_sat: u64,
 }
 
-/// What gossip has told: channels with both directions known.
+/// What gossip has told: channels with both directions known, and nodes that have told of themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphView {
     /// Short channel ids.
     pub channels: Vec<u64>,
+    /// Node ids.
+    pub nodes: Vec<PublicKey>,
 }
 
 /// Something a closed (or open) channel still owes the node on chain.

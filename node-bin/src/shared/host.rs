@@ -2,14 +2,17 @@
 //! reported. Owns the points around sending and the rule for `idle`; knows no channel.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitcoin::secp256k1::PublicKey;
 use faults::gate;
-use lightning::routing::gossip::ChannelInfo;
+use lightning::ln::msgs::SocketAddress;
+use lightning::routing::gossip::{ChannelInfo, NodeId, NodeInfo};
 use lightning::util::persist::{KVStoreSync, NETWORK_GRAPH_PERSISTENCE_KEY};
 use lightning::util::ser::Writeable;
 
+use super::basis::now_seconds;
 use super::broadcaster::Fees;
 use super::mailbox::Mailbox;
 use super::names::Names;
@@ -17,7 +20,11 @@ use super::sync::ChainSync;
 use super::wallet::NodeWallet;
 use super::wire::Outgoing;
 use super::{Graph, Peers};
-use crate::api::{ErrorCode, GraphView, NodeConfig, Report, RequestError};
+use crate::api::{ErrorCode, GraphView, NodeConfig, Report, RequestError, node_id_of_seed};
+
+/// A node tells of itself again after so long: others forget a node of which they heard nothing for two
+/// weeks.
+const ANNOUNCE_AFTER_S: u64 = 24 * 60 * 60;
 
 /// What was told to the rig.
 #[derive(Default)]
@@ -170,11 +177,49 @@ impl Host {
         };
         let mut channels: Vec<u64> = graph.channels().unordered_iter().filter_map(both).collect();
         channels.sort_unstable();
-        GraphView { channels }
+        let announced = |(id, node): (&NodeId, &NodeInfo)| {
+            node.announcement_info.as_ref()?;
+            id.as_pubkey().ok()
+        };
+        let mut nodes: Vec<PublicKey> = graph
+            .nodes()
+            .unordered_iter()
+            .filter_map(announced)
+            .collect();
+        nodes.sort_unstable();
+        GraphView { channels, nodes }
     }
 
-    /// The graph's part of a tick: forgets what is stale and writes the rest.
+    /// Tells everybody who this node is (BOLT 7, `node_announcement`) if it has a channel that everybody
+    /// may know and has not said so for a day. Its alias is its name.
+    fn announce_node(&self) {
+        let Ok(own) = node_id_of_seed(&self.config.seed) else {
+            return;
+        };
+        let is_due = match self.graph.read_only().node(&NodeId::from_pubkey(&own)) {
+            // No announced channel: others would not pass it on.
+            None => false,
+            Some(node) => node.announcement_info.as_ref().is_none_or(|info| {
+                let last_s = u64::from(info.last_update());
+                now_seconds() >= last_s.saturating_add(ANNOUNCE_AFTER_S)
+            }),
+        };
+        if is_due {
+            let mut alias = [0; 32];
+            for (to, from) in alias.iter_mut().zip(self.config.name.bytes()) {
+                *to = from;
+            }
+            let address = self.address().parse::<SocketAddr>();
+            let address = address.into_iter().map(SocketAddress::from).collect();
+            self.peers
+                .broadcast_node_announcement([0; 3], alias, address);
+            self.peers.process_events();
+        }
+    }
+
+    /// The gossip's part of a tick: tells of this node, forgets what is stale, and writes the rest.
     pub(crate) fn tick_graph(&self, store: &impl KVStoreSync) -> Result<(), RequestError> {
+        self.announce_node();
         self.graph.remove_stale_channels_and_tracking();
         store
             .write("", "", NETWORK_GRAPH_PERSISTENCE_KEY, self.graph.encode())

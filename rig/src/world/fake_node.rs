@@ -150,7 +150,10 @@ impl FakeNode {
             }
             Command::Sync {} => Ok(Reply::Synced { height: 0 }),
             Command::Tick {} | Command::Write {} => Ok(Reply::Done),
-            Command::Graph {} => Ok(Reply::Graph(GraphView { channels: vec![] })),
+            Command::Graph {} => Ok(Reply::Graph(GraphView {
+                channels: vec![],
+                nodes: vec![],
+            })),
             Command::Rest {} => Ok(Reply::Rest(Box::new(RestView {
                 block_height: 0,
                 channels: vec![],

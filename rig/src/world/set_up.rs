@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::address::NetworkUnchecked;
+use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, Network, ScriptBuf};
 use futures_util::future::join_all;
 use node_bin::api::{ChannelView, Command, Reply, RestView, UserEvent};
@@ -197,7 +198,7 @@ impl Stage {
         opened.collect()
     }
 
-    /// Waits until every node's graph has every announced channel.
+    /// Waits until every node's graph has every announced channel and the nodes on both its ends.
     async fn gossip_has_spread(&mut self, channels: &[Channel]) -> Result<(), Stop> {
         let announced = channels.iter().filter(|channel| channel.announce);
         let announced: BTreeSet<&str> = announced.map(|channel| channel.label.as_str()).collect();
@@ -211,16 +212,20 @@ impl Stage {
         if wanted.is_empty() {
             return Ok(());
         }
+        let public = channels.iter().filter(|channel| channel.announce);
+        let public = public.flat_map(|channel| [&channel.opener, &channel.acceptor]);
+        let tellers = public.map(|name| Ok(self.node(name)?.node_id));
+        let tellers: BTreeSet<PublicKey> = tellers.collect::<Result<_, RigFault>>()?;
         let deadline = tokio::time::Instant::now() + self.bounds().wait;
         for round in 1.. {
-            let missing = self.missing_in_graphs(&wanted).await?;
+            let missing = self.missing_in_graphs(&wanted, &tellers).await?;
             if missing.is_empty() {
                 return Ok(());
             }
             if tokio::time::Instant::now() > deadline {
                 return Err(Stop::Fault(RigFault::NothingCame {
                     missing: format!(
-                        "the announced channels in the graphs of {}",
+                        "the announced channels and their nodes in the graphs of {}",
                         missing.join(", ")
                     ),
                     waited_ms: self.bounds().wait.as_millis() as u64,
@@ -263,12 +268,21 @@ impl Stage {
         self.quiet().await
     }
 
-    async fn missing_in_graphs(&self, wanted: &BTreeSet<u64>) -> Result<Vec<String>, Stop> {
+    async fn missing_in_graphs(
+        &self,
+        wanted: &BTreeSet<u64>,
+        tellers: &BTreeSet<PublicKey>,
+    ) -> Result<Vec<String>, Stop> {
         let mut missing = Vec::new();
         for (name, reply) in self.ask_all(&Command::Graph {}).await? {
             match reply {
-                Reply::Graph(graph) if wanted.iter().all(|scid| graph.channels.contains(scid)) => {}
-                Reply::Graph(_) => missing.push(name),
+                Reply::Graph(graph) => {
+                    let has_channels = wanted.iter().all(|scid| graph.channels.contains(scid));
+                    let has_nodes = tellers.iter().all(|node| graph.nodes.contains(node));
+                    if !has_channels || !has_nodes {
+                        missing.push(name);
+                    }
+                }
                 other => return Err(Stage::misfit(&name, "graph", &other)),
             }
         }

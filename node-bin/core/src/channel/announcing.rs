@@ -16,6 +16,15 @@ use crate::message::Message;
 use crate::node::Policy;
 use crate::update::UpdateStep;
 
+/// A policy this old is published again: others forget a channel of which they heard nothing for two weeks
+/// (BOLT 7, pruning the network view).
+const REFRESH_AFTER_S: u64 = 24 * 60 * 60;
+/// Ticks without the peer after which everybody is told that the channel takes no HTLCs: a connection that
+/// comes back soon is nobody's news.
+const TICKS_TO_DISABLE: u32 = 10;
+/// Ticks with the peer back after which everybody is told that it takes them again.
+const TICKS_TO_ENABLE: u32 = 3;
+
 /// Confirmations before a channel may be announced (BOLT 7).
 const ANNOUNCEMENT_DEPTH: u32 = 6;
 /// `channel_update`: the only message flag, which must be set.
@@ -72,6 +81,19 @@ pub(crate) struct Progress {
     policy_sent: bool,
     /// The short channel id under which the channel was published in this life.
     published: Option<u64>,
+    /// What everybody was told last.
+    told: Option<Told>,
+    /// Ticks for which the channel has been other than was told.
+    untrue_ticks: u32,
+}
+
+/// A policy that was published.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// Its timestamp, in seconds since 1970.
+    timestamp_s: u64,
+    /// Whether it says that the channel takes HTLCs.
+    enabled: bool,
 }
 
 impl Progress {
@@ -79,6 +101,8 @@ impl Progress {
     pub(crate) fn without_connection(self) -> Progress {
         Progress {
             published: self.published,
+            told: self.told,
+            untrue_ticks: self.untrue_ticks,
             ..Progress::default()
         }
     }
@@ -169,6 +193,10 @@ impl Channel {
         let update = channel_update(self, environment, policy, now_s, true);
         if let (Some(announcement), Some(update)) = (signed, update) {
             self.volatile.announcing.published = short_channel_id;
+            self.volatile.announcing.told = Some(Told {
+                timestamp_s: now_s,
+                enabled: true,
+            });
             out.after(
                 self.store(),
                 Effect::AnnounceChannel {
@@ -176,6 +204,51 @@ impl Channel {
                     update: Box::new(update),
                 },
             );
+        }
+    }
+
+    /// A tick has passed: everybody hears when a channel that was published takes no HTLCs any more, or does
+    /// again, and once a day that it is still there (BOLT 7, `channel_update`).
+    pub(crate) fn tick_announcing(
+        &mut self,
+        environment: &Environment,
+        policy: &Policy,
+        now_s: u64,
+        out: &mut Outbox,
+    ) {
+        let Some(told) = self.volatile.announcing.told else {
+            return;
+        };
+        let enabled = self.is_usable() && !self.is_shutting_down();
+        let untrue_ticks = match enabled == told.enabled {
+            true => 0,
+            false => self.volatile.announcing.untrue_ticks + 1,
+        };
+        self.volatile.announcing.untrue_ticks = untrue_ticks;
+        let patience = match (enabled, self.is_ready() && !self.is_shutting_down()) {
+            (true, _) => TICKS_TO_ENABLE,
+            (false, true) => TICKS_TO_DISABLE,
+            // It does not come back.
+            (false, false) => 1,
+        };
+        let is_old = now_s >= told.timestamp_s.saturating_add(REFRESH_AFTER_S);
+        let says_enabled = match untrue_ticks >= patience {
+            true => enabled,
+            false if is_old => told.enabled,
+            false => return,
+        };
+        // Of two with the same timestamp others keep the first.
+        let timestamp_s = now_s.max(told.timestamp_s + 1);
+        let update = channel_update(self, environment, policy, timestamp_s, says_enabled);
+        if let Some(update) = update {
+            self.volatile.announcing.untrue_ticks = 0;
+            self.volatile.announcing.told = Some(Told {
+                timestamp_s,
+                enabled: says_enabled,
+            });
+            out.now(Effect::AnnouncePolicy {
+                update: Box::new(update),
+            });
         }
     }
 

@@ -596,6 +596,85 @@ fn both_sides_publish_the_same_announcement_once() {
     assert!(pair.opener_announces(HEIGHT + 6).is_empty());
 }
 
+/// An opener whose channel everybody knows.
+fn announced() -> Pair {
+    let mut pair = opened().ready();
+    let by_acceptor = signatures(&pair.acceptor_announces(HEIGHT + 5));
+    pair.opener
+        .receive_announcement_signatures(&pair.opener_environment, &by_acceptor, &mut pair.out)
+        .unwrap();
+    assert_eq!(published(&pair.opener_announces(HEIGHT + 5)).len(), 1);
+    pair
+}
+
+impl Pair {
+    /// What the opener tells everybody at its next tick: timestamp and flags.
+    fn opener_ticks(&mut self, now_s: u64) -> Option<(u32, u8)> {
+        let environment = &self.opener_environment;
+        self.opener
+            .tick_announcing(environment, &policy(), now_s, &mut self.out);
+        let told = self.out.take();
+        let told = told.iter().find_map(|ordered| match &ordered.effect {
+            Effect::AnnouncePolicy { update } => Some(&update.contents),
+            _ => None,
+        });
+        told.map(|update| (update.timestamp, update.channel_flags & 2))
+    }
+}
+
+#[test]
+fn everybody_hears_once_when_the_peer_stays_away_and_when_it_is_back() {
+    let mut pair = announced();
+    assert_eq!(pair.opener_ticks(1_000), None);
+    pair.opener.peer_down();
+    for _ in 0..9 {
+        assert_eq!(pair.opener_ticks(1_000), None);
+    }
+    assert_eq!(pair.opener_ticks(1_000), Some((1_001, 2)));
+    assert_eq!(pair.opener_ticks(1_100), None);
+    pair.opener.volatile.connection = Connection::Up;
+    for _ in 0..2 {
+        assert_eq!(pair.opener_ticks(1_200), None);
+    }
+    assert_eq!(pair.opener_ticks(1_200), Some((1_200, 0)));
+    assert_eq!(pair.opener_ticks(1_200), None);
+}
+
+#[test]
+fn a_peer_that_is_back_in_time_was_never_away_for_others() {
+    let mut pair = announced();
+    for _ in 0..3 {
+        pair.opener.peer_down();
+        for _ in 0..9 {
+            assert_eq!(pair.opener_ticks(1_000), None);
+        }
+        pair.opener.volatile.connection = Connection::Up;
+        assert_eq!(pair.opener_ticks(1_000), None);
+    }
+}
+
+#[test]
+fn a_policy_is_published_again_each_day_and_a_closing_channel_is_disabled_at_once() {
+    let mut pair = announced();
+    let day_s = 24 * 60 * 60;
+    assert_eq!(pair.opener_ticks(1_000 + day_s - 1), None);
+    assert_eq!(pair.opener_ticks(1_000 + day_s), Some((1_000 + 86_400, 0)));
+    assert_eq!(pair.opener_ticks(1_000 + day_s), None);
+    pair.opener.record.shutdown.holder = Some(bitcoin::ScriptBuf::new());
+    let told = pair.opener_ticks(1_000 + day_s);
+    assert_eq!(told, Some((1_001 + 86_400, 2)));
+    assert_eq!(pair.opener_ticks(1_000 + day_s), None);
+}
+
+#[test]
+fn a_channel_that_was_never_published_has_no_policy_to_change() {
+    let mut pair = opened().ready();
+    pair.opener.peer_down();
+    for _ in 0..20 {
+        assert_eq!(pair.opener_ticks(1_000_000), None);
+    }
+}
+
 #[test]
 fn a_peer_that_lost_the_signatures_gets_them_again() {
     let mut pair = opened().ready();

@@ -112,6 +112,15 @@ impl Node {
         self.tick_ended_payments(out);
         self.tick_fees();
         self.tick_claimables(out);
+        self.tick_announcing(out);
+    }
+
+    /// What everybody should know of this node's announced channels by now.
+    fn tick_announcing(&mut self, out: &mut Outbox) {
+        let (environment, now_s) = (self.environment.clone(), self.surroundings.now_s);
+        for channel in self.channels.values_mut() {
+            channel.tick_announcing(&environment, &self.policy, now_s, out);
+        }
     }
 
     /// Hangs up on peers that owe an answer for too long: a new connection may bring it (BOLT 2, message

@@ -133,8 +133,9 @@ pub enum Rejection {
     },
 }
 
-/// What is to become of an inbound HTLC. A claim replaces a rejection that is not signed yet, never the
-/// other way round.
+/// What is to become of an inbound HTLC. A claim replaces a rejection, never the other way round. It does so
+/// even if the rejection is signed: until the peer's removal is irrevocable, a commitment that holds the HTLC
+/// may be published and the HTLC claimed from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
     /// It is claimed.
@@ -234,7 +235,7 @@ pub struct RevokedCommitment {
 /// How far the funding has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FundingState {
-    /// The opener's funding transaction, until it is confirmed.
+    /// The opener's funding transaction. Older releases dropped it when it was confirmed.
     pub transaction: Option<Transaction>,
     /// Height and place in the block, once confirmed.
     pub confirmed: Option<(u32, u32)>,

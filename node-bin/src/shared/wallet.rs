@@ -122,6 +122,13 @@ impl NodeWallet {
             .script_pubkey()
     }
 
+    /// Its coins that this transaction spends are spoken for, until it or another is in a block. A restarted
+    /// wallet knows only blocks: it has to be told of what an earlier life signed.
+    pub fn remember(&self, transaction: &Transaction) {
+        let seen = (transaction.clone(), self.next_moment());
+        self.wallet().apply_unconfirmed_txs([seen]);
+    }
+
     /// Takes back the coins of a transaction that will never be published.
     pub fn forget(&self, transaction: &Transaction) {
         let txid = transaction.compute_txid();
@@ -259,5 +266,72 @@ impl ChangeDestinationSourceSync for NodeWallet {
             .wallet()
             .next_unused_address(KeychainKind::Internal)
             .script_pubkey())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::absolute::LockTime;
+    use bitcoin::hashes::Hash;
+    use bitcoin::{CompactTarget, TxMerkleNode, TxOut, block, transaction};
+
+    use super::*;
+
+    const BASE_HEIGHT: u32 = 100;
+
+    fn base() -> BestBlock {
+        BestBlock::new(BlockHash::all_zeros(), BASE_HEIGHT)
+    }
+
+    fn wallet() -> NodeWallet {
+        NodeWallet::new(&[7; 32], base()).unwrap()
+    }
+
+    /// The block after the base, which pays one coin to the wallet.
+    fn block_with_a_coin() -> Block {
+        let payment = Transaction {
+            version: transaction::Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: Vec::new(),
+            output: vec![TxOut {
+                value: Amount::from_sat(1_000_000),
+                script_pubkey: wallet().destination_script(),
+            }],
+        };
+        Block {
+            header: block::Header {
+                version: block::Version::TWO,
+                prev_blockhash: base().block_hash,
+                merkle_root: TxMerkleNode::all_zeros(),
+                time: 0,
+                bits: CompactTarget::from_consensus(0),
+                nonce: 0,
+            },
+            txdata: vec![payment],
+        }
+    }
+
+    #[test]
+    fn a_restarted_wallet_does_not_offer_the_coins_of_what_its_earlier_life_signed() {
+        let block = block_with_a_coin();
+        let before = wallet();
+        before.connect(&block, BASE_HEIGHT + 1);
+        assert_eq!(before.list_confirmed_utxos().unwrap().len(), 1);
+        let somebody = ScriptBuf::new_p2wsh(&bitcoin::WScriptHash::all_zeros());
+        let amount = Amount::from_sat(500_000);
+        let signed = before.pay_to(somebody.clone(), amount, 1_000, BASE_HEIGHT + 1);
+        let signed = signed.unwrap();
+        assert!(before.list_confirmed_utxos().unwrap().is_empty());
+
+        let forgetful = wallet();
+        forgetful.connect(&block, BASE_HEIGHT + 1);
+        assert_eq!(forgetful.list_confirmed_utxos().unwrap().len(), 1);
+        let restarted = wallet();
+        restarted.remember(&signed);
+        restarted.connect(&block, BASE_HEIGHT + 1);
+        assert!(restarted.list_confirmed_utxos().unwrap().is_empty());
+        // What it never publishes gives them back.
+        restarted.forget(&signed);
+        assert_eq!(restarted.list_confirmed_utxos().unwrap().len(), 1);
     }
 }

@@ -88,6 +88,12 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     )
     .map_err(|error| StartError::Record("log", error.to_string()))?;
     basis.names.found(core.channels.keys().copied());
+    for channel in core.channels.values() {
+        let funding = &channel.record.funding;
+        if let (Some(transaction), None) = (&funding.transaction, funding.confirmed) {
+            basis.wallet.remember(transaction);
+        }
+    }
     let engine = Engine::new(core, effects, durable);
     let graph = basis.graph(&records)?;
     let mailbox = Arc::new(Mailbox::new(Arc::new(CoreIntroduction)));

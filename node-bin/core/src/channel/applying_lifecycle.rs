@@ -15,9 +15,9 @@ pub(super) fn apply_lifecycle(
             height,
             transaction_index,
         } => {
+            // The transaction is kept: should a reorganisation take it out and the mempools forget it, nobody
+            // else has it, and no commitment is worth anything without it.
             record.funding.confirmed = Some((*height, *transaction_index));
-            // It has arrived: whoever starts need not publish it again.
-            record.funding.transaction = None;
         }
         UpdateStep::FundingUnconfirmed => {
             record.funding.confirmed = None;

@@ -5,6 +5,7 @@ use lightning::util::scid_utils::scid_from_parts;
 
 use crate::channel::{Channel, ChannelError, Connection, Outbox};
 use crate::commitment::funding_script;
+use crate::effect::Effect;
 use crate::input::PlacedTransaction;
 use crate::keys::Environment;
 use crate::message::Message;
@@ -96,6 +97,21 @@ impl Channel {
                 self.commit(vec![UpdateStep::FundingUnconfirmed], out)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Publishes the funding transaction, if the holder has it and it is in no block: mempools forget, and a
+    /// reorganisation may have taken it out. Publishing it again is harmless.
+    pub(crate) fn publish_funding(&self, out: &mut Outbox) {
+        let funding = &self.record.funding;
+        if let (Some(transaction), None) = (&funding.transaction, funding.confirmed) {
+            out.after(
+                self.store(),
+                Effect::Broadcast {
+                    channel_id: self.id(),
+                    transactions: vec![transaction.clone()],
+                },
+            );
         }
     }
 

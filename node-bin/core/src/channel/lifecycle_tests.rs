@@ -472,12 +472,45 @@ fn channel_ready_waits_for_the_depth_and_is_sent_once() {
         channel.short_channel_id(),
         Some(u64::from(HEIGHT) << 40 | 5 << 16)
     );
-    assert_eq!(channel.record.funding.transaction, None);
+    channel.publish_funding(&mut pair.out);
+    assert!(pair.out.take().is_empty());
     channel.funding_unseen(HEIGHT, &mut pair.out).unwrap();
     assert!(channel.short_channel_id().is_some());
     channel.funding_unseen(HEIGHT - 1, &mut pair.out).unwrap();
     assert_eq!(channel.short_channel_id(), None);
     assert!(channel.record.funding.holder_ready);
+}
+
+#[test]
+fn a_funding_that_a_reorganisation_took_out_is_published_again_by_its_opener() {
+    let mut pair = opened();
+    let placed = pair.placed();
+    let (opener, acceptor) = (&mut pair.opener, &mut pair.acceptor);
+    let out = &mut pair.out;
+    opener
+        .funding_seen(&pair.opener_environment, HEIGHT, &placed, out)
+        .unwrap();
+    acceptor
+        .funding_seen(&pair.acceptor_environment, HEIGHT, &placed, out)
+        .unwrap();
+    out.take();
+    for channel in [&mut *opener, &mut *acceptor] {
+        channel.publish_funding(out);
+        assert!(out.take().is_empty());
+        channel.funding_unseen(HEIGHT - 1, out).unwrap();
+        out.take();
+    }
+    opener.publish_funding(out);
+    let published = out.take();
+    let [ordered] = &published[..] else {
+        panic!("{published:?}");
+    };
+    assert!(matches!(
+        &ordered.effect,
+        Effect::Broadcast { transactions, .. } if transactions[..] == [placed.transaction.clone()]
+    ));
+    acceptor.publish_funding(out);
+    assert!(out.take().is_empty());
 }
 
 #[test]

@@ -68,6 +68,9 @@ impl Node {
             None => {}
         }
         self.connect_onchain(channel_id, block, is_tip, transactions, out)?;
+        if let Some(channel) = self.channels.get(&channel_id).filter(|_| is_tip) {
+            channel.publish_funding(out);
+        }
         if let Some(channel) = self.channels.get_mut(&channel_id)
             && let Some(height) = channel.volatile.given_up_at
             && block.height >= height + BLOCKS_FOR_A_FORGOTTEN_CLOSE

@@ -9,6 +9,7 @@ use crate::effect::Effect;
 use crate::input::PlacedTransaction;
 use crate::onchain::claims::{Claim, ClaimError, ClaimPath, claim_transaction};
 use crate::record::Closure;
+use crate::update::UpdateStep;
 
 use super::{BestBlock, Node};
 
@@ -54,7 +55,15 @@ impl Node {
             return Ok(());
         }
         let position = channel.current_position(&environment);
-        let steps = channel.due_steps(position.as_deref(), block.height);
+        let mut steps = channel.due_steps(position.as_deref(), block.height);
+        if !is_tip {
+            // The blocks that are there already may hold the preimage: time is up at the tip only.
+            steps.retain(|step| {
+                let is_early =
+                    matches!(step, UpdateStep::OutboundFailed { is_final, .. } if !is_final);
+                !is_early
+            });
+        }
         if !steps.is_empty() {
             channel.commit(steps, out)?;
         }

@@ -4,7 +4,7 @@
 use lightning::types::payment::PaymentHash;
 
 use crate::channel::{Channel, Outbox};
-use crate::effect::{Effect, UserEvent};
+use crate::effect::UserEvent;
 use crate::event::{EventKey, EventKind};
 use crate::payment::{PartState, PaymentPart, PaymentRecord};
 use crate::record::Closure;
@@ -115,19 +115,11 @@ impl Node {
         }
     }
 
-    /// A crash may have come before a channel's funding or closing transaction was published, or with it
-    /// in a mempool that forgot it. Publishing it again is harmless.
+    /// A crash may have come before a channel's funding transaction was published, or with it in a mempool
+    /// that forgot it. What a closed channel has to publish besides is published with its claims.
     pub(super) fn publish_again(&self, out: &mut Outbox) {
         for channel in self.channels.values() {
-            // What a closed channel has to publish is published with its claims.
-            if let (Some(transaction), None) =
-                (&channel.record.funding.transaction, &channel.record.closure)
-            {
-                out.now(Effect::Broadcast {
-                    channel_id: channel.id(),
-                    transactions: vec![transaction.clone()],
-                });
-            }
+            channel.publish_funding(out);
         }
     }
 

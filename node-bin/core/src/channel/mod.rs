@@ -28,7 +28,13 @@ mod lifecycle_tests;
 pub mod onchain;
 pub mod opening;
 mod operating;
+#[cfg(test)]
+mod operating_tests;
 mod reestablishing;
+#[cfg(test)]
+mod reestablishing_tests;
+#[cfg(test)]
+mod testing;
 mod watching;
 #[cfg(test)]
 mod watching_tests;

@@ -16,6 +16,8 @@ use crate::source::{HtlcSource, PaymentId};
 use crate::spec::{Change, HtlcAdd};
 use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
+#[cfg(test)]
+mod affording_tests;
 pub mod announcing;
 mod applying;
 mod applying_lifecycle;

@@ -68,29 +68,26 @@ pub fn commitment_fee_sat(feerate_per_kw: u32, htlc_outputs: u64) -> u64 {
     u64::from(feerate_per_kw) * (BASE_WEIGHT + HTLC_OUTPUT_WEIGHT * htlc_outputs) / 1000
 }
 
-/// What the opener pays for this commitment in satoshis: the base weight, one output's weight for
-/// every HTLC that is not dust, and both anchors.
+/// What the opener must be able to pay for this commitment in satoshis, whichever side's it is: dust limits
+/// may differ, so the side whose commitment has more outputs decides.
 pub fn fee_and_anchors_sat(
     parameters: &ChannelParameters,
     spec: &CommitmentSpec,
-    side: Side,
+    more: u64,
 ) -> u64 {
-    fee_and_anchors_with_sat(parameters, spec, side, 0)
+    let of = |side| fee_and_anchors_with_sat(parameters, spec, side, more);
+    of(Side::Holder).max(of(Side::Counterparty))
 }
 
-/// The same, if `more` further untrimmed HTLCs were in it.
+/// What the opener pays for this side's commitment in satoshis: the base weight, one output's weight for
+/// every HTLC that is not dust, and both anchors; as if `more` further untrimmed HTLCs were in it.
 pub fn fee_and_anchors_with_sat(
     parameters: &ChannelParameters,
     spec: &CommitmentSpec,
     side: Side,
     more: u64,
 ) -> u64 {
-    let dust_limit_sat = side.limits(parameters).dust_limit_sat;
-    let outputs = spec
-        .htlcs
-        .values()
-        .filter(|htlc| !is_dust(htlc, dust_limit_sat))
-        .count() as u64;
+    let outputs = untrimmed(parameters, spec, side).count() as u64;
     commitment_fee_sat(spec.feerate_per_kw, outputs + more) + ANCHORS_SAT
 }
 

@@ -1,5 +1,6 @@
 //! From a signed funding to a usable channel: confirmations and `channel_ready` (BOLT 2).
 
+use bitcoin::constants::COINBASE_MATURITY;
 use lightning::ln::msgs;
 use lightning::util::scid_utils::scid_from_parts;
 
@@ -123,8 +124,15 @@ impl Channel {
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
         let record = &self.record;
-        let is_deep = record.funding.confirmed.is_some()
-            && record.confirmations(best_height) >= record.parameters.minimum_depth;
+        let minimum_depth = record.parameters.minimum_depth;
+        let is_deep = record.funding.confirmed.is_some_and(|(_, index)| {
+            let needed = match index {
+                // A block's first transaction is its coinbase, whose outputs cannot be spent before (BOLT 2).
+                0 => minimum_depth.max(COINBASE_MATURITY),
+                _ => minimum_depth,
+            };
+            record.confirmations(best_height) >= needed
+        });
         if record.funding.holder_ready || record.closure.is_some() || !is_deep {
             return Ok(());
         }

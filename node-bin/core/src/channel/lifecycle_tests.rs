@@ -17,6 +17,8 @@ use crate::message::Message;
 use crate::node::Policy;
 use crate::record::Closure;
 
+mod announcing;
+
 const CAPACITY_SAT: u64 = 1_000_000;
 const PUSH_MSAT: u64 = 300_000_000;
 const FEERATE: u32 = 1000;
@@ -67,12 +69,16 @@ struct Opener {
 }
 
 fn begin(out: &mut Outbox) -> (Opener, msgs::OpenChannel) {
+    begin_giving(PUSH_MSAT, out)
+}
+
+fn begin_giving(push_msat: u64, out: &mut Outbox) -> (Opener, msgs::OpenChannel) {
     let environment = environment(1);
     let request = OpenRequest {
         peer: self::environment(2).node_id(),
         user_channel_id: [9; 32],
         capacity_sat: CAPACITY_SAT,
-        push_msat: PUSH_MSAT,
+        push_msat,
         announce: true,
     };
     let (_, pending) = opening::begin(&environment, &policy(), request, [3; 32], out).unwrap();
@@ -359,7 +365,7 @@ fn every_limit_of_open_channel_is_checked() {
     let mut out = Outbox::default();
     let (_, open) = begin(&mut out);
     type Spoil = fn(&mut msgs::OpenChannel);
-    let spoils: [(&str, Spoil); 17] = [
+    let spoils: [(&str, Spoil); 25] = [
         ("chain", |m| {
             m.common_fields.chain_hash = bitcoin::constants::ChainHash::BITCOIN;
         }),
@@ -368,15 +374,25 @@ fn every_limit_of_open_channel_is_checked() {
             let channel_type = m.common_fields.channel_type.as_mut().unwrap();
             channel_type.set_scid_privacy_required();
         }),
-        ("large", |m| m.common_fields.funding_satoshis = 1 << 24),
+        ("large", |m| {
+            m.common_fields.funding_satoshis = 1 << 24;
+            m.common_fields.max_htlc_value_in_flight_msat = u64::MAX;
+        }),
         ("huge", |m| m.common_fields.funding_satoshis = u64::MAX),
         ("small", |m| m.common_fields.funding_satoshis = 5_000),
         ("push", |m| m.push_msat = CAPACITY_SAT * 1000 + 1),
         ("push too close", |m| {
-            m.push_msat = (CAPACITY_SAT - 10_001) * 1000
+            m.push_msat = (CAPACITY_SAT - FIRST_COST_SAT - RESERVE_SAT) * 1000 + 1;
+        }),
+        ("nothing above the reserves", |m| {
+            begin_within_reserves(m);
+            m.channel_reserve_satoshis += 1;
+        }),
+        ("no fee rate", |m| {
+            m.common_fields.commitment_feerate_sat_per_1000_weight = 0;
         }),
         ("low fee rate", |m| {
-            m.common_fields.commitment_feerate_sat_per_1000_weight = 100;
+            m.common_fields.commitment_feerate_sat_per_1000_weight = 252;
         }),
         ("high fee rate", |m| {
             m.common_fields.commitment_feerate_sat_per_1000_weight = 250_001;
@@ -385,15 +401,33 @@ fn every_limit_of_open_channel_is_checked() {
             m.common_fields.dust_limit_satoshis = 353
         }),
         ("high dust limit", |m| {
-            m.common_fields.dust_limit_satoshis = 10_001
+            m.common_fields.dust_limit_satoshis = 547
+        }),
+        ("reserve below its dust", |m| {
+            m.common_fields.dust_limit_satoshis = 546;
+            m.channel_reserve_satoshis = 545;
         }),
         ("reserve below dust", |m| m.channel_reserve_satoshis = 353),
         ("reserve", |m| m.channel_reserve_satoshis = u64::MAX),
+        ("large reserve", |m| {
+            m.channel_reserve_satoshis = CAPACITY_SAT / 5 + 1
+        }),
         ("minimum", |m| {
-            m.common_fields.htlc_minimum_msat = CAPACITY_SAT * 1000
+            m.common_fields.htlc_minimum_msat = SPENDABLE_MSAT
+        }),
+        ("nothing in flight", |m| {
+            m.common_fields.max_htlc_value_in_flight_msat = 0
+        }),
+        ("little in flight", |m| {
+            m.common_fields.max_htlc_value_in_flight_msat = LEAST_IN_FLIGHT_MSAT - 1;
+        }),
+        ("less in flight than the minimum", |m| {
+            m.common_fields.htlc_minimum_msat = 50_000_000;
+            m.common_fields.max_htlc_value_in_flight_msat = 49_999_999;
         }),
         ("delay", |m| m.common_fields.to_self_delay = 2017),
         ("HTLCs", |m| m.common_fields.max_accepted_htlcs = 484),
+        ("no HTLCs", |m| m.common_fields.max_accepted_htlcs = 0),
     ];
     for (name, spoil) in spoils {
         let mut spoiled = open.clone();
@@ -402,9 +436,87 @@ fn every_limit_of_open_channel_is_checked() {
         assert!(matches!(refused, Err(ChannelError::Close(_))), "{name}");
         assert!(out.take().is_empty(), "{name}");
     }
-    let mut none = open;
-    none.common_fields.max_accepted_htlcs = 0;
-    assert!(accept(&environment(2), &none, &mut out).is_err());
+}
+
+/// What the opener keeps besides what it gives, at the least.
+const RESERVE_SAT: u64 = CAPACITY_SAT / 100;
+/// Fee and anchors of the first commitment.
+const FIRST_COST_SAT: u64 = 1_124 * FEERATE as u64 / 1_000 + 660;
+/// What both reserves leave.
+const SPENDABLE_MSAT: u64 = (CAPACITY_SAT - 2 * RESERVE_SAT) * 1000;
+const LEAST_IN_FLIGHT_MSAT: u64 = CAPACITY_SAT * 10;
+
+/// Fees take so much that the opener begins with one satoshi more than the acceptor has to keep.
+fn begin_within_reserves(open: &mut msgs::OpenChannel) {
+    open.common_fields.funding_satoshis = 350_000;
+    open.common_fields.commitment_feerate_sat_per_1000_weight = 250_000;
+    open.push_msat = 0;
+    open.channel_reserve_satoshis = 350_000 - 281_000 - 660 - 1;
+}
+
+#[test]
+fn what_is_just_within_the_limits_of_open_channel_is_accepted() {
+    let mut out = Outbox::default();
+    let (_, open) = begin(&mut out);
+    type Change = fn(&mut msgs::OpenChannel);
+    let changes: [(&str, Change); 14] = [
+        ("large", |m| {
+            m.common_fields.funding_satoshis = (1 << 24) - 1
+        }),
+        ("push", |m| {
+            m.push_msat = (CAPACITY_SAT - FIRST_COST_SAT - RESERVE_SAT) * 1000;
+        }),
+        ("above the reserves", begin_within_reserves),
+        ("low fee rate", |m| {
+            m.common_fields.commitment_feerate_sat_per_1000_weight = 253;
+        }),
+        ("high fee rate", |m| {
+            m.common_fields.commitment_feerate_sat_per_1000_weight = 250_000;
+        }),
+        ("low dust limit and reserve", |m| {
+            m.common_fields.dust_limit_satoshis = 354;
+            m.channel_reserve_satoshis = 354;
+        }),
+        ("high dust limit and its reserve", |m| {
+            m.common_fields.dust_limit_satoshis = 546;
+            m.channel_reserve_satoshis = 546;
+        }),
+        ("large reserve", |m| {
+            m.channel_reserve_satoshis = CAPACITY_SAT / 5
+        }),
+        ("minimum", |m| {
+            m.common_fields.htlc_minimum_msat = SPENDABLE_MSAT - 1;
+        }),
+        ("no minimum", |m| m.common_fields.htlc_minimum_msat = 0),
+        ("little in flight", |m| {
+            m.common_fields.max_htlc_value_in_flight_msat = LEAST_IN_FLIGHT_MSAT;
+        }),
+        ("delay", |m| m.common_fields.to_self_delay = 2016),
+        ("HTLCs", |m| m.common_fields.max_accepted_htlcs = 483),
+        ("one HTLC", |m| m.common_fields.max_accepted_htlcs = 1),
+    ];
+    for (name, change) in changes {
+        let mut changed = open.clone();
+        change(&mut changed);
+        let accepted = accept(&environment(2), &changed, &mut out);
+        assert!(accepted.is_ok(), "{name}: {accepted:?}");
+    }
+}
+
+#[test]
+fn a_reserve_that_an_opener_could_not_keep_from_the_start_is_refused() {
+    // The acceptor asks for more than the opener has left, which is more than an acceptor usually asks for.
+    let left_sat = RESERVE_SAT + 5_000;
+    let push_msat = (CAPACITY_SAT - FIRST_COST_SAT - left_sat) * 1000;
+    for (reserve_sat, is_taken) in [(left_sat, true), (left_sat + 1, false)] {
+        let mut out = Outbox::default();
+        let (opener, open) = begin_giving(push_msat, &mut out);
+        let (_, mut answer) = accept(&environment(2), &open, &mut out).unwrap();
+        answer.channel_reserve_satoshis = reserve_sat;
+        let (pending, environment) = (opener.pending, &opener.environment);
+        let got = opening::handle_accept_channel(environment, pending, &answer, &mut out);
+        assert_eq!(got.is_ok(), is_taken, "{reserve_sat}: {got:?}");
+    }
 }
 
 #[test]
@@ -413,12 +525,44 @@ fn every_limit_of_accept_channel_is_checked() {
     let (opener, open) = begin(&mut out);
     let (_, answer) = accept(&environment(2), &open, &mut out).unwrap();
     type Spoil = fn(&mut msgs::AcceptChannel);
-    let spoils: [(&str, Spoil); 5] = [
+    let spoils: [(&str, Spoil); 16] = [
         ("no channel type", |m| m.common_fields.channel_type = None),
+        ("scid alias", |m| {
+            let channel_type = m.common_fields.channel_type.as_mut().unwrap();
+            channel_type.set_scid_privacy_required();
+        }),
         ("depth", |m| m.common_fields.minimum_depth = 145),
-        ("dust limit", |m| m.common_fields.dust_limit_satoshis = 1),
+        ("low dust limit", |m| {
+            m.common_fields.dust_limit_satoshis = 353
+        }),
+        ("high dust limit", |m| {
+            m.common_fields.dust_limit_satoshis = 547
+        }),
+        ("reserve below its dust", |m| {
+            m.common_fields.dust_limit_satoshis = 546;
+            m.channel_reserve_satoshis = 545;
+        }),
+        ("reserve below dust", |m| m.channel_reserve_satoshis = 353),
         ("reserve", |m| m.channel_reserve_satoshis = CAPACITY_SAT),
+        ("large reserve", |m| {
+            m.channel_reserve_satoshis = CAPACITY_SAT / 5 + 1
+        }),
+        ("minimum", |m| {
+            m.common_fields.htlc_minimum_msat = SPENDABLE_MSAT
+        }),
+        ("nothing in flight", |m| {
+            m.common_fields.max_htlc_value_in_flight_msat = 0
+        }),
+        ("little in flight", |m| {
+            m.common_fields.max_htlc_value_in_flight_msat = LEAST_IN_FLIGHT_MSAT - 1;
+        }),
+        ("less in flight than the minimum", |m| {
+            m.common_fields.htlc_minimum_msat = 50_000_000;
+            m.common_fields.max_htlc_value_in_flight_msat = 49_999_999;
+        }),
         ("delay", |m| m.common_fields.to_self_delay = 2017),
+        ("HTLCs", |m| m.common_fields.max_accepted_htlcs = 484),
+        ("no HTLCs", |m| m.common_fields.max_accepted_htlcs = 0),
     ];
     for (name, spoil) in spoils {
         let mut spoiled = answer.clone();
@@ -514,6 +658,30 @@ fn a_funding_that_a_reorganisation_took_out_is_published_again_by_its_opener() {
 }
 
 #[test]
+fn a_coinbase_that_funds_a_channel_has_to_be_spendable_before_channel_ready() {
+    let mut pair = opened();
+    let placed = PlacedTransaction {
+        index: 0,
+        ..pair.placed()
+    };
+    let (channel, environment) = (&mut pair.acceptor, &pair.acceptor_environment);
+    channel
+        .funding_seen(environment, HEIGHT, &placed, &mut pair.out)
+        .unwrap();
+    channel
+        .depth_reached(environment, HEIGHT + 98, &mut pair.out)
+        .unwrap();
+    assert!(messages(&pair.out.take()).is_empty());
+    channel
+        .depth_reached(environment, HEIGHT + 99, &mut pair.out)
+        .unwrap();
+    assert!(matches!(
+        only_message(&mut pair.out),
+        Message::ChannelReady(_)
+    ));
+}
+
+#[test]
 fn a_repeated_channel_ready_changes_nothing() {
     let mut pair = opened().ready();
     let before = pair.opener.record.clone();
@@ -538,201 +706,6 @@ fn a_funding_that_pays_something_else_closes_the_channel() {
         pair.acceptor
             .funding_seen(&pair.acceptor_environment, HEIGHT, &placed, &mut pair.out);
     assert!(matches!(seen, Err(ChannelError::Close(_))));
-}
-
-/// What this side publishes.
-fn published(effects: &[Ordered]) -> Vec<(msgs::ChannelAnnouncement, u8)> {
-    let announcement = |ordered: &Ordered| match &ordered.effect {
-        Effect::AnnounceChannel {
-            announcement,
-            update,
-        } => Some(((**announcement).clone(), update.contents.channel_flags)),
-        _ => None,
-    };
-    effects.iter().filter_map(announcement).collect()
-}
-
-impl Pair {
-    fn opener_announces(&mut self, height: u32) -> Vec<Ordered> {
-        let environment = &self.opener_environment;
-        self.opener
-            .continue_announcing(environment, &policy(), height, 1_000, &mut self.out)
-            .unwrap();
-        self.out.take()
-    }
-
-    fn acceptor_announces(&mut self, height: u32) -> Vec<Ordered> {
-        let environment = &self.acceptor_environment;
-        self.acceptor
-            .continue_announcing(environment, &policy(), height, 1_000, &mut self.out)
-            .unwrap();
-        self.out.take()
-    }
-}
-
-fn signatures(effects: &[Ordered]) -> msgs::AnnouncementSignatures {
-    let is_signatures = |message: Message| match message {
-        Message::AnnouncementSignatures(signatures) => Some(signatures),
-        _ => None,
-    };
-    messages(effects)
-        .into_iter()
-        .find_map(is_signatures)
-        .unwrap()
-}
-
-#[test]
-fn the_peer_hears_the_policy_once_a_connection_and_the_signatures_after_six_confirmations() {
-    let mut pair = opened().ready();
-    let sent = messages(&pair.opener_announces(HEIGHT + 4));
-    let [Message::ChannelUpdate(update)] = &sent[..] else {
-        panic!("{sent:?}");
-    };
-    assert_eq!(
-        Some(update.contents.short_channel_id),
-        pair.opener.short_channel_id()
-    );
-    let sent = messages(&pair.opener_announces(HEIGHT + 5));
-    assert!(matches!(sent[..], [Message::AnnouncementSignatures(_)]));
-    assert!(pair.opener_announces(HEIGHT + 6).is_empty());
-    pair.opener.peer_down();
-    pair.opener.volatile.connection = Connection::Up;
-    assert_eq!(messages(&pair.opener_announces(HEIGHT + 6)).len(), 2);
-}
-
-#[test]
-fn both_sides_publish_the_same_announcement_once() {
-    let mut pair = opened().ready();
-    let by_opener = signatures(&pair.opener_announces(HEIGHT + 5));
-    pair.acceptor
-        .receive_announcement_signatures(&pair.acceptor_environment, &by_opener, &mut pair.out)
-        .unwrap();
-    assert!(published(&pair.acceptor_announces(HEIGHT + 4)).is_empty());
-    let effects = pair.acceptor_announces(HEIGHT + 5);
-    let by_acceptor = published(&effects);
-    pair.opener
-        .receive_announcement_signatures(
-            &pair.opener_environment,
-            &signatures(&effects),
-            &mut pair.out,
-        )
-        .unwrap();
-    pair.out.take();
-    let by_opener = published(&pair.opener_announces(HEIGHT + 5));
-    assert_eq!(by_acceptor[0].0, by_opener[0].0);
-    assert_eq!(by_acceptor[0].1 ^ by_opener[0].1, 1);
-    lightning::routing::gossip::verify_channel_announcement(
-        &by_opener[0].0,
-        &pair.opener_environment.secp,
-    )
-    .unwrap();
-    assert!(pair.opener_announces(HEIGHT + 6).is_empty());
-}
-
-/// An opener whose channel everybody knows.
-fn announced() -> Pair {
-    let mut pair = opened().ready();
-    let by_acceptor = signatures(&pair.acceptor_announces(HEIGHT + 5));
-    pair.opener
-        .receive_announcement_signatures(&pair.opener_environment, &by_acceptor, &mut pair.out)
-        .unwrap();
-    assert_eq!(published(&pair.opener_announces(HEIGHT + 5)).len(), 1);
-    pair
-}
-
-impl Pair {
-    /// What the opener tells everybody at its next tick: timestamp and flags.
-    fn opener_ticks(&mut self, now_s: u64) -> Option<(u32, u8)> {
-        let environment = &self.opener_environment;
-        self.opener
-            .tick_announcing(environment, &policy(), now_s, &mut self.out);
-        let told = self.out.take();
-        let told = told.iter().find_map(|ordered| match &ordered.effect {
-            Effect::AnnouncePolicy { update } => Some(&update.contents),
-            _ => None,
-        });
-        told.map(|update| (update.timestamp, update.channel_flags & 2))
-    }
-}
-
-#[test]
-fn everybody_hears_once_when_the_peer_stays_away_and_when_it_is_back() {
-    let mut pair = announced();
-    assert_eq!(pair.opener_ticks(1_000), None);
-    pair.opener.peer_down();
-    for _ in 0..9 {
-        assert_eq!(pair.opener_ticks(1_000), None);
-    }
-    assert_eq!(pair.opener_ticks(1_000), Some((1_001, 2)));
-    assert_eq!(pair.opener_ticks(1_100), None);
-    pair.opener.volatile.connection = Connection::Up;
-    for _ in 0..2 {
-        assert_eq!(pair.opener_ticks(1_200), None);
-    }
-    assert_eq!(pair.opener_ticks(1_200), Some((1_200, 0)));
-    assert_eq!(pair.opener_ticks(1_200), None);
-}
-
-#[test]
-fn a_peer_that_is_back_in_time_was_never_away_for_others() {
-    let mut pair = announced();
-    for _ in 0..3 {
-        pair.opener.peer_down();
-        for _ in 0..9 {
-            assert_eq!(pair.opener_ticks(1_000), None);
-        }
-        pair.opener.volatile.connection = Connection::Up;
-        assert_eq!(pair.opener_ticks(1_000), None);
-    }
-}
-
-#[test]
-fn a_policy_is_published_again_each_day_and_a_closing_channel_is_disabled_at_once() {
-    let mut pair = announced();
-    let day_s = 24 * 60 * 60;
-    assert_eq!(pair.opener_ticks(1_000 + day_s - 1), None);
-    assert_eq!(pair.opener_ticks(1_000 + day_s), Some((1_000 + 86_400, 0)));
-    assert_eq!(pair.opener_ticks(1_000 + day_s), None);
-    pair.opener.record.shutdown.holder = Some(bitcoin::ScriptBuf::new());
-    let told = pair.opener_ticks(1_000 + day_s);
-    assert_eq!(told, Some((1_001 + 86_400, 2)));
-    assert_eq!(pair.opener_ticks(1_000 + day_s), None);
-}
-
-#[test]
-fn a_channel_that_was_never_published_has_no_policy_to_change() {
-    let mut pair = opened().ready();
-    pair.opener.peer_down();
-    for _ in 0..20 {
-        assert_eq!(pair.opener_ticks(1_000_000), None);
-    }
-}
-
-#[test]
-fn a_peer_that_lost_the_signatures_gets_them_again() {
-    let mut pair = opened().ready();
-    let by_opener = signatures(&pair.opener_announces(HEIGHT + 5));
-    for _ in 0..2 {
-        pair.acceptor.peer_down();
-        pair.acceptor.volatile.connection = Connection::Up;
-        pair.acceptor
-            .receive_announcement_signatures(&pair.acceptor_environment, &by_opener, &mut pair.out)
-            .unwrap();
-        signatures(&pair.acceptor_announces(HEIGHT + 5));
-    }
-}
-
-#[test]
-fn an_announcement_with_a_wrong_signature_closes_the_channel() {
-    let mut pair = opened().ready();
-    let mut wrong = signatures(&pair.opener_announces(HEIGHT + 5));
-    wrong.bitcoin_signature = wrong_signature();
-    let refused = pair.acceptor.receive_announcement_signatures(
-        &pair.acceptor_environment,
-        &wrong,
-        &mut pair.out,
-    );
-    assert!(matches!(refused, Err(ChannelError::Close(_))));
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::source::{HtlcSource, PaymentId};
 use crate::spec::{Change, HtlcAdd};
 use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
+#[cfg(test)]
+mod affording_tests;
 pub mod announcing;
 mod applying;
 mod applying_lifecycle;
@@ -28,7 +30,13 @@ mod lifecycle_tests;
 pub mod onchain;
 pub mod opening;
 mod operating;
+#[cfg(test)]
+mod operating_tests;
 mod reestablishing;
+#[cfg(test)]
+mod reestablishing_tests;
+#[cfg(test)]
+mod testing;
 mod watching;
 #[cfg(test)]
 mod watching_tests;

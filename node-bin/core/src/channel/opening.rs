@@ -192,7 +192,14 @@ pub fn handle_accept_channel(
     let PendingOpen::Offered(mut terms) = pending else {
         return Err(untimely(pending, "accept_channel", out));
     };
-    terms::check_accept(message, terms.request.capacity_sat).map_err(ChannelError::Close)?;
+    let (request, feerate_per_kw) = (&terms.request, terms.feerate_per_kw);
+    terms::check_accept(
+        message,
+        request.capacity_sat,
+        request.push_msat,
+        feerate_per_kw,
+    )
+    .map_err(ChannelError::Close)?;
     let fields = &message.common_fields;
     // A channel before its funding is in a block takes trust that nobody asked for.
     terms.minimum_depth = fields.minimum_depth.max(1);

@@ -9,12 +9,12 @@ use crate::commitment::{self, Side};
 use crate::event::MppClaim;
 use crate::keys::Environment;
 use crate::message::Message;
-use crate::record::{HolderCommitment, Rejection, Resolution};
+use crate::record::{HolderCommitment, OutboundHtlc, Rejection, Resolution};
 use crate::spec::{Change, CommitmentSpec, Direction, HtlcAdd, ONION_PACKET_BYTES};
 use crate::update::UpdateStep;
 use crate::wire;
 
-use super::applying::removal;
+use super::applying::{ApplyError, removal};
 use super::{Channel, ChannelError, Connection, Outbox, WaitingAdd};
 
 /// Expiries from here on would be read as times (BOLT 2).
@@ -132,7 +132,7 @@ impl Channel {
         let fee_msat = if self.record.parameters.is_opener {
             0
         } else {
-            1_000 * commitment::fee_and_anchors_sat(&self.record.parameters, &spec, Side::Holder)
+            1_000 * commitment::fee_and_anchors_sat(&self.record.parameters, &spec, 0)
         };
         if spec.counterparty_msat < fee_msat + 1_000 * limits.reserve_sat {
             return Err(broken(
@@ -236,7 +236,7 @@ impl Channel {
         proposed.retain(|change| !matches!(change, Change::Fee { .. }));
         proposed.push(Change::Fee { feerate_per_kw });
         let spec = self.holder_spec_with(&proposed)?;
-        let fee_sat = commitment::fee_and_anchors_sat(&self.record.parameters, &spec, Side::Holder);
+        let fee_sat = commitment::fee_and_anchors_sat(&self.record.parameters, &spec, 0);
         let reserve_sat = self.record.parameters.holder_limits.reserve_sat;
         if spec.counterparty_msat < 1_000 * (fee_sat + reserve_sat) {
             return Err(broken("a fee rate that its sender cannot pay"));
@@ -460,12 +460,25 @@ impl Channel {
     }
 
     fn can_pay_fees(&self, changes: &[Change]) -> bool {
-        let Ok(next) = self.record.next_counterparty_commitment(changes) else {
-            return false;
-        };
         let parameters = &self.record.parameters;
-        let fee_sat = commitment::fee_and_anchors_sat(parameters, &next.spec, Side::Counterparty);
-        next.spec.holder_msat >= 1_000 * (fee_sat + parameters.counterparty_limits.reserve_sat)
+        let reserve_sat = parameters.counterparty_limits.reserve_sat;
+        let pays = |spec: &CommitmentSpec| {
+            let fee_sat = commitment::fee_and_anchors_sat(parameters, spec, 0);
+            spec.holder_msat >= 1_000 * (fee_sat + reserve_sat)
+        };
+        self.next_specs(changes)
+            .is_ok_and(|specs| specs.iter().all(pays))
+    }
+
+    /// The next commitments with these changes of the holder: the counterparty's, and the holder's, which
+    /// may have more in it, as the counterparty has proposed it.
+    fn next_specs(&self, changes: &[Change]) -> Result<[CommitmentSpec; 2], ApplyError> {
+        let theirs = self.record.next_counterparty_commitment(changes)?.spec;
+        let mut own = self.record.holder_changes.acked.clone();
+        own.extend_from_slice(changes);
+        let proposed = &self.volatile.proposed;
+        let ours = self.record.holder.spec.after(&own, proposed)?;
+        Ok([theirs, ours])
     }
 
     /// BOLT 2's sender checks of `update_add_htlc`, with all that is known to be pending.
@@ -487,32 +500,35 @@ impl Channel {
         }
         let mut changes = changes.to_vec();
         changes.push(Change::Add(add.clone()));
-        let next = self
-            .record
-            .next_counterparty_commitment(&changes)
-            .map_err(|_| Unable::NoRoom)?
-            .spec;
-        let (count, in_flight_msat) = pending_in(&next, Direction::Outbound);
+        let specs = self.next_specs(&changes).map_err(|_| Unable::NoRoom)?;
+        let (count, in_flight_msat) = pending_in(&specs[0], Direction::Outbound);
         if count > u64::from(limits.max_accepted_htlcs)
             || in_flight_msat > limits.max_htlc_value_in_flight_msat
         {
             return Err(Unable::NoRoom);
         }
-        let reserve_msat = 1_000 * limits.reserve_sat;
-        let fee_msat = |spec: &CommitmentSpec, side| {
-            1_000 * commitment::fee_and_anchors_with_sat(parameters, spec, side, 1)
-        };
-        let mut spiked = next.clone();
-        spiked.feerate_per_kw = spiked.feerate_per_kw.saturating_mul(FEE_SPIKE_FACTOR);
-        let fits = if parameters.is_opener {
-            next.holder_msat >= reserve_msat + fee_msat(&spiked, Side::Counterparty)
+        match specs.iter().all(|spec| self.is_affordable(spec)) {
+            true => Ok(()),
+            false => Err(Unable::NoRoom),
+        }
+    }
+
+    /// Whether a commitment with a new HTLC of the holder's leaves both their reserves, and the opener
+    /// enough for fees and one more HTLC, whichever side's commitment it is.
+    fn is_affordable(&self, spec: &CommitmentSpec) -> bool {
+        let parameters = &self.record.parameters;
+        let fee_msat =
+            |spec: &CommitmentSpec| 1_000 * commitment::fee_and_anchors_sat(parameters, spec, 1);
+        let reserve_msat = 1_000 * parameters.counterparty_limits.reserve_sat;
+        if parameters.is_opener {
+            let mut spiked = spec.clone();
+            spiked.feerate_per_kw = spiked.feerate_per_kw.saturating_mul(FEE_SPIKE_FACTOR);
+            spec.holder_msat >= reserve_msat + fee_msat(&spiked)
         } else {
             let their_reserve_msat = 1_000 * parameters.holder_limits.reserve_sat;
-            next.holder_msat >= reserve_msat
-                && next.counterparty_msat
-                    >= their_reserve_msat + fee_msat(&next, Side::Counterparty)
-        };
-        if fits { Ok(()) } else { Err(Unable::NoRoom) }
+            spec.holder_msat >= reserve_msat
+                && spec.counterparty_msat >= their_reserve_msat + fee_msat(spec)
+        }
     }
 
     /// Whether an HTLC of so many millisatoshis has no output in one of both commitments.
@@ -533,6 +549,14 @@ impl Channel {
             None => &self.record.counterparty.spec,
         };
         of(&self.record.holder.spec, Side::Holder).max(of(theirs, Side::Counterparty))
+    }
+
+    /// How many unacknowledged events there are and will be: every HTLC that is offered or waits to be makes
+    /// one, when its preimage is known or its removal is irrevocable.
+    pub(crate) fn events_to_expect(&self) -> usize {
+        let is_undecided = |htlc: &&OutboundHtlc| htlc.preimage.is_none();
+        let undecided = self.record.outbound.values().filter(is_undecided).count();
+        self.record.events.len() + undecided + self.volatile.adds.len()
     }
 
     /// Whether what was decided of an inbound HTLC survives a crash; true too if the HTLC is gone.

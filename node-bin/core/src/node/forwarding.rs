@@ -11,6 +11,9 @@ use crate::spec::HtlcAdd;
 
 use super::Node;
 
+#[cfg(test)]
+mod tests;
+
 /// An HTLC that expires within so many blocks is too late to be passed on: there has to be time to
 /// claim it on chain.
 pub(crate) const LEAST_BLOCKS_TO_EXPIRY: u32 = 39;
@@ -198,7 +201,7 @@ impl Node {
         }
         // The outbound channel looks at its own dust when the HTLC's turn comes.
         let bound = self.policy.maximum_unacknowledged_events;
-        if channel.record.events.len() >= bound || self.is_exposed_by(inbound, add.amount_msat) {
+        if channel.events_to_expect() >= bound || self.is_exposed_by(inbound, add.amount_msat) {
             return Err(OwnFailure::update(code::TEMPORARY_CHANNEL_FAILURE, &[]));
         }
         Ok(channel.id())

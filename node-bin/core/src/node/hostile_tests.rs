@@ -276,6 +276,109 @@ fn fee_updates_that_are_never_signed_do_not_pile_up() {
     assert!(channel.record.closure.is_none());
 }
 
+#[test]
+fn a_peer_that_breaks_a_limit_is_told_so_about_that_channel_which_closes_alone() {
+    let world = flows::start("forward", 1).unwrap();
+    let mut engine = engine_of(&world, B);
+    let (channel_id, other) = (channel_between(&world, B, A), channel_between(&world, B, C));
+    let before = engine.node.channels[&other].record.clone();
+    let peer = world.nodes[A].node_id;
+    let message = Message::UpdateFee(msgs::UpdateFee {
+        channel_id,
+        feerate_per_kw: 252,
+    });
+    engine.input(Input::Message { peer, message });
+    let effects = drive(&mut engine);
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { peer, message, .. } => Some((*peer, message.clone())),
+        _ => None,
+    });
+    let data = "a fee rate of 252 sat per kw".to_owned();
+    let error = Message::Error(msgs::ErrorMessage { channel_id, data });
+    assert_eq!(told.collect::<Vec<_>>(), [(peer, error)]);
+    let mut published = effects.iter().filter_map(|effect| match effect {
+        Effect::BumpCommitment { channel_id, .. } => Some(*channel_id),
+        _ => None,
+    });
+    assert_eq!(published.next(), Some(channel_id));
+    assert!(published.all(|id| id == channel_id));
+    assert_eq!(engine.node.channels[&other].record, before);
+}
+
+fn publishes(effects: &[Effect]) -> bool {
+    let is_publication = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Broadcast { .. } | Effect::BumpCommitment { .. } | Effect::BumpHtlcs { .. }
+        )
+    };
+    effects.iter().any(is_publication)
+}
+
+#[test]
+fn a_node_that_has_lost_data_never_publishes_whatever_it_is_told_and_after_a_restart() {
+    let world = flows::start("direct", 1).unwrap();
+    let (peer, victim) = (world.nodes[B].node_id, &world.nodes[A]);
+    let channel_id = channel_between(&world, A, B);
+    let mut engine = engine_of(&world, A);
+    let height = engine.node.best_block.height;
+    engine.input(Input::PeerDown { peer });
+    engine.input(Input::PeerUp { peer });
+    drive(&mut engine);
+    // The peer has the secret of commitment 0, which this record still holds for the current one.
+    let parameters = &engine.node.channels[&channel_id].record.parameters;
+    let keys = victim.environment.channel_keys(&parameters.keys_id);
+    let proof = Message::ChannelReestablish(msgs::ChannelReestablish {
+        channel_id,
+        next_local_commitment_number: 2,
+        next_remote_commitment_number: 1,
+        your_last_per_commitment_secret: keys.commitment_secret(0),
+        my_current_per_commitment_point: keys.commitment_point(1, &victim.environment.secp),
+        next_funding: None,
+        my_current_funding_locked: None,
+    });
+    let error = msgs::ErrorMessage {
+        channel_id,
+        data: "go on, publish".into(),
+    };
+    let told = [
+        Input::Message {
+            peer,
+            message: proof,
+        },
+        Input::Message {
+            peer,
+            message: Message::Error(error),
+        },
+        Input::Command {
+            id: 1,
+            command: Command::ForceClose { channel_id },
+        },
+        empty_block(height + 1),
+        Input::Tick,
+    ];
+    let mut sent_names = Vec::new();
+    for input in told {
+        engine.input(input);
+        let effects = drive(&mut engine);
+        assert!(!publishes(&effects), "{effects:?}");
+        sent_names.extend(names(&sent(&effects)));
+    }
+    assert_eq!(sent_names, ["error"]);
+    let record = engine.node.channels[&channel_id].record.clone();
+    let mut stored = victim.disk.stored().unwrap();
+    stored.channels[0].snapshot = record;
+    stored.channels[0].entries.clear();
+    let (environment, policy) = (victim.environment.clone(), victim.policy.clone());
+    let tip = engine.node.best_block;
+    let (node, start, durable) =
+        Node::load(environment, policy, stored, tip, surroundings()).unwrap();
+    let mut engine = Engine::new(node, start, durable);
+    engine.input(empty_block(height + 2));
+    let effects = drive(&mut engine);
+    assert!(!publishes(&effects), "{effects:?}");
+}
+
 /// A world in which B has an HTLC from A to pass on, and waits for C.
 fn forward_that_waits() -> World {
     let mut world = flows::start("forward", 1).unwrap();

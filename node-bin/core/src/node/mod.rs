@@ -54,7 +54,8 @@ pub struct Policy {
     pub cltv_expiry_delta: u16,
     /// Confirmations that a channel needs.
     pub minimum_depth: u32,
-    /// Unacknowledged events of a channel above which nothing is forwarded or sent over it.
+    /// Unacknowledged events of a channel, there or to come from its HTLCs, from which on nothing more is
+    /// forwarded or sent over it.
     pub maximum_unacknowledged_events: usize,
 }
 

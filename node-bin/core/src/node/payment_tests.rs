@@ -14,6 +14,7 @@ use crate::message::Message;
 use crate::node::BestBlock;
 use crate::onion::{self, make_payment_secret};
 use crate::payment::PaymentOutcome;
+use crate::record::{Rejection, Resolution};
 use crate::sim::crash::Image;
 use crate::sim::flow::Flow;
 use crate::sim::hostile::{Forger, next_htlc_id};
@@ -22,7 +23,7 @@ use crate::sim::schedule::Action;
 use crate::sim::testing::{A, B, C, channel, has_event, record, rested, world, world_when};
 use crate::sim::user::Wish;
 use crate::sim::world::World;
-use crate::source::PathHop;
+use crate::source::{InboundHtlcId, PathHop};
 use crate::wire::onion_packet;
 
 fn surroundings() -> Surroundings {
@@ -175,6 +176,66 @@ fn a_payment_of_more_than_twice_what_was_asked_for_is_refused() {
         });
         assert_eq!(is_claimable, is_taken, "{amount_msat}");
     }
+}
+
+/// A world in which A has paid B so much of what its onion promises, and B has nothing left to do; the HTLC.
+fn paid(promised_msat: u64, amount_msat: u64) -> (World, PayCommand, InboundHtlcId) {
+    let mut world = rested("direct");
+    play_nothing(&mut world);
+    let mut pay = command(&world, 1, promised_msat, promised_msat);
+    pay.paths[0][0].fee_msat = amount_msat;
+    let hash = pay.payment_hash;
+    world.nodes[B].user.wishes.insert(hash, Wish::Hold);
+    order(&mut world, pay.clone());
+    let part = |world: &World| {
+        let node = &world.nodes[B].engine.as_ref().unwrap().node;
+        let known = node.claimables.get(&hash);
+        known.map(|known| known.parts[0].id)
+    };
+    while part(&world).is_none() || !world.nodes[B].is_quiet() {
+        assert!(world.advance());
+    }
+    let id = part(&world).unwrap();
+    (world, pay, id)
+}
+
+#[test]
+fn a_payment_whose_rest_does_not_come_within_three_ticks_is_given_back_as_timed_out() {
+    let (world, pay, id) = paid(2_000_000, 1_999_999);
+    let mut engine = world.nodes[B].engine.clone().unwrap();
+    for _ in 0..3 {
+        let channel = &engine.node.channels[&id.channel_id];
+        assert_eq!(channel.resolution(id.htlc_id), None);
+        engine.input(Input::Tick);
+        drive(&mut engine);
+    }
+    let channel = &engine.node.channels[&id.channel_id];
+    let Some(Resolution::Rejected {
+        rejection: Rejection::Fail { reason },
+    }) = channel.resolution(id.htlc_id)
+    else {
+        panic!("{:?}", channel.resolution(id.htlc_id));
+    };
+    let payer = world.nodes[A].engine.as_ref().unwrap();
+    let payment = &payer.node.payments[&pay.payment_id];
+    let (key, environment) = (&payment.parts[0].session_key, &payer.node.environment);
+    let read = onion::decode_failure(environment, key, &pay.paths[0], reason);
+    assert_eq!((read.hop, read.code), (Some(0), Some(23)));
+    assert!(!engine.node.claimables.contains_key(&pay.payment_hash));
+}
+
+#[test]
+fn a_complete_payment_that_is_held_does_not_time_out() {
+    let (world, pay, id) = paid(2_000_000, 2_000_000);
+    let mut engine = world.nodes[B].engine.clone().unwrap();
+    for _ in 0..30 {
+        engine.input(Input::Tick);
+        drive(&mut engine);
+    }
+    let channel = &engine.node.channels[&id.channel_id];
+    assert_eq!(channel.resolution(id.htlc_id), None);
+    let known = &engine.node.claimables[&pay.payment_hash];
+    assert!(known.complete);
 }
 
 #[test]

@@ -212,7 +212,7 @@ impl Node {
         let bound = self.policy.maximum_unacknowledged_events;
         let channel_id = self
             .channel_by_scid(scid)
-            .filter(|channel| channel.record.events.len() < bound)
+            .filter(|channel| channel.events_to_expect() < bound)
             .map(crate::channel::Channel::id);
         match (built, channel_id.and_then(|id| self.channels.get_mut(&id))) {
             (Ok(built), Some(channel)) => channel.offer(WaitingAdd {

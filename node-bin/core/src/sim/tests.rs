@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::campaign::Campaign;
 use super::crash::Image;
 use super::explore::{Endings, Options, Report, Scope, explore};
+use super::flow::Flow;
 use super::flows::FLOWS;
 use super::judge::{judge_alive, restart};
 use super::plan::Plan;
 use super::schedule::Action;
 use super::script::{Kind, Script};
 use super::testing::{A, B, C, has_event, record, rested, world, world_when};
-use super::world::{Persistence, Schedule};
+use super::world::{Persistence, Schedule, World};
 use crate::effect::UserEvent;
 use crate::event::EventKind;
 
@@ -212,17 +213,16 @@ fn with_the_records_of_own_payments_deleted_at_any_moment_every_htlc_still_resol
 
 #[test]
 fn unacknowledged_events_are_bounded_by_refusing_new_htlcs() {
+    for at_once in [false, true] {
+        events_are_bounded(at_once);
+    }
+}
+
+/// Twice as many payments as there may be events, one after the other or all together.
+fn events_are_bounded(at_once: bool) {
     const BOUND: usize = 3;
     let mut world = world("forward");
-    let flow = {
-        let mut script = Script::new("bounded", &world, 0);
-        for phase in 0..2 * BOUND {
-            script.phase = phase;
-            script.pay(&[A, B, C], Kind::Claim);
-        }
-        script.finish()
-    };
-    world.play(flow);
+    world.play(payments(&world, &[A, B, C], 2 * BOUND, at_once));
     let engine = world.nodes[B].engine.as_mut().expect("it lives");
     engine.node.policy.maximum_unacknowledged_events = BOUND;
     // Nothing that B tells of its forwards is handled, so no claim can be acknowledged.
@@ -232,7 +232,7 @@ fn unacknowledged_events_are_bounded_by_refusing_new_htlcs() {
         most = most.max(record(&world, B, C).events.len());
     }
     assert_eq!(most, BOUND);
-    let count = |world: &super::world::World, is_it: fn(&UserEvent) -> bool| {
+    let count = |world: &World, is_it: fn(&UserEvent) -> bool| {
         let heard = world.nodes[A].user.handled();
         heard.filter(|event| is_it(event)).count()
     };
@@ -250,6 +250,41 @@ fn unacknowledged_events_are_bounded_by_refusing_new_htlcs() {
     world.play(flow);
     world.run_to_rest();
     assert_eq!(count(&world, sent), 1);
+}
+
+/// So many payments on one way, one after the other or all together.
+fn payments(world: &World, way: &[usize], count: usize, at_once: bool) -> Flow {
+    let mut script = Script::new("bounded", world, 0);
+    for phase in 0..count {
+        if !at_once {
+            script.phase = phase;
+        }
+        script.pay(way, Kind::Claim);
+    }
+    script.finish()
+}
+
+#[test]
+fn own_payments_make_no_more_events_than_may_be_unacknowledged_even_all_together() {
+    const BOUND: usize = 3;
+    let mut world = world("direct");
+    world.play(payments(&world, &[A, B], 2 * BOUND, true));
+    let engine = world.nodes[A].engine.as_mut().expect("it lives");
+    engine.node.policy.maximum_unacknowledged_events = BOUND;
+    // What A is told of its payments is not handled, so no end of one can be acknowledged.
+    world.nodes[A].user.is_busy = true;
+    let mut most = 0;
+    while world.advance() {
+        most = most.max(record(&world, A, B).events.len());
+    }
+    assert_eq!(most, BOUND);
+    world.nodes[A].user.is_busy = false;
+    world.run_to_rest();
+    assert!(record(&world, A, B).events.is_empty());
+    let heard = || world.nodes[A].user.handled();
+    let sent = heard().filter(|event| matches!(event, UserEvent::PaymentSent { .. }));
+    let failed = heard().filter(|event| matches!(event, UserEvent::PaymentFailed { .. }));
+    assert_eq!((sent.count(), failed.count()), (BOUND, BOUND));
 }
 
 #[test]

@@ -16,6 +16,10 @@ const DUST_LIMIT_SAT: u64 = 354;
 const MAXIMUM_DUST_LIMIT_SAT: u64 = 546;
 /// The least reserve that this node asks for.
 const MINIMUM_RESERVE_SAT: u64 = 1000;
+/// A reserve above the capacity divided by this is too large: it could not be used for anything.
+const MOST_RESERVE_DIVISOR: u64 = 5;
+/// Less in flight than the capacity divided by this is too small: the channel would be of no use.
+const LEAST_IN_FLIGHT_DIVISOR: u64 = 100;
 /// Blocks that the other's outputs wait on its commitments.
 const TO_SELF_DELAY: u16 = 144;
 /// Blocks that this node's outputs may have to wait: two weeks.
@@ -60,19 +64,27 @@ pub(super) fn check_open(message: &msgs::OpenChannel) -> Result<(), String> {
         ));
     }
     let capacity_sat = fields.funding_satoshis;
-    let holder = holder_limits(capacity_sat);
-    check_limits(&terms_of_opener(message).limits, &holder, capacity_sat)?;
+    let push_msat = message.push_msat;
+    let (holder, limits) = (holder_limits(capacity_sat), terms_of_opener(message).limits);
+    check_limits(&limits, &holder, capacity_sat)?;
     check_opener_affords(
         capacity_sat,
-        message.push_msat,
+        push_msat,
         feerate_per_kw,
         holder.reserve_sat,
         0,
-    )
+    )?;
+    check_first_balances(capacity_sat, push_msat, feerate_per_kw, limits.reserve_sat)
 }
 
-/// Checks an `accept_channel`; says what is wrong with it.
-pub(super) fn check_accept(message: &msgs::AcceptChannel, capacity_sat: u64) -> Result<(), String> {
+/// Checks an `accept_channel` for a channel of so many satoshis, of which so many millisatoshis are given to
+/// the acceptor; says what is wrong with it.
+pub(super) fn check_accept(
+    message: &msgs::AcceptChannel,
+    capacity_sat: u64,
+    push_msat: u64,
+    feerate_per_kw: u32,
+) -> Result<(), String> {
     let fields = &message.common_fields;
     check_channel_type(fields.channel_type.as_ref())?;
     if fields.minimum_depth > HIGHEST_MINIMUM_DEPTH {
@@ -81,8 +93,20 @@ pub(super) fn check_accept(message: &msgs::AcceptChannel, capacity_sat: u64) -> 
             fields.minimum_depth
         ));
     }
-    let holder = holder_limits(capacity_sat);
-    check_limits(&terms_of_acceptor(message).limits, &holder, capacity_sat)
+    let (holder, limits) = (
+        holder_limits(capacity_sat),
+        terms_of_acceptor(message).limits,
+    );
+    check_limits(&limits, &holder, capacity_sat)?;
+    // The reserve is the acceptor's to choose, so only now it is known what this side has to keep.
+    check_opener_affords(
+        capacity_sat,
+        push_msat,
+        feerate_per_kw,
+        limits.reserve_sat,
+        0,
+    )?;
+    check_first_balances(capacity_sat, push_msat, feerate_per_kw, limits.reserve_sat)
 }
 
 /// Whether a channel may have this capacity.
@@ -117,6 +141,25 @@ pub(super) fn check_opener_affords(
     Ok(())
 }
 
+/// One side at least has to begin with more than the reserve that the other's message asks for, or nobody
+/// would have anything to lose (BOLT 2).
+fn check_first_balances(
+    capacity_sat: u64,
+    push_msat: u64,
+    feerate_per_kw: u32,
+    reserve_sat: u64,
+) -> Result<(), String> {
+    let opener_sat = (capacity_sat * 1000).saturating_sub(push_msat) / 1000;
+    let cost_sat = commitment_fee_sat(feerate_per_kw, 0) + ANCHORS_SAT;
+    let opener_sat = opener_sat.saturating_sub(cost_sat);
+    if opener_sat <= reserve_sat && push_msat <= reserve_sat * 1000 {
+        return Err(format!(
+            "both sides begin within the reserve of {reserve_sat} sat"
+        ));
+    }
+    Ok(())
+}
+
 fn check_channel_type(
     wanted: Option<&lightning::types::features::ChannelTypeFeatures>,
 ) -> Result<(), String> {
@@ -129,6 +172,27 @@ fn check_channel_type(
 
 /// Whether this node can live with what the other asks of it.
 fn check_limits(
+    limits: &ChannelLimits,
+    holder: &ChannelLimits,
+    capacity_sat: u64,
+) -> Result<(), String> {
+    check_amounts(limits, holder, capacity_sat)?;
+    if limits.to_self_delay > MAXIMUM_TO_SELF_DELAY {
+        return Err(format!(
+            "a delay of {} blocks is above {MAXIMUM_TO_SELF_DELAY}",
+            limits.to_self_delay
+        ));
+    }
+    if !(1..=HIGHEST_MAX_ACCEPTED_HTLCS).contains(&limits.max_accepted_htlcs) {
+        return Err(format!(
+            "{} HTLCs are not within 1 and {HIGHEST_MAX_ACCEPTED_HTLCS}",
+            limits.max_accepted_htlcs
+        ));
+    }
+    Ok(())
+}
+
+fn check_amounts(
     limits: &ChannelLimits,
     holder: &ChannelLimits,
     capacity_sat: u64,
@@ -163,22 +227,25 @@ fn check_limits(
                 limits.reserve_sat, holder.reserve_sat
             )
         })?;
+    let most_reserve_sat = (capacity_sat / MOST_RESERVE_DIVISOR).max(MINIMUM_RESERVE_SAT);
+    if limits.reserve_sat > most_reserve_sat {
+        return Err(format!(
+            "a reserve of {} sat is above {most_reserve_sat}",
+            limits.reserve_sat
+        ));
+    }
     if limits.htlc_minimum_msat >= spendable_sat * 1000 {
         return Err(format!(
             "no HTLC can reach {} msat",
             limits.htlc_minimum_msat
         ));
     }
-    if limits.to_self_delay > MAXIMUM_TO_SELF_DELAY {
+    let least_in_flight_msat =
+        (capacity_sat * 1000 / LEAST_IN_FLIGHT_DIVISOR).max(limits.htlc_minimum_msat);
+    if limits.max_htlc_value_in_flight_msat < least_in_flight_msat {
         return Err(format!(
-            "a delay of {} blocks is above {MAXIMUM_TO_SELF_DELAY}",
-            limits.to_self_delay
-        ));
-    }
-    if !(1..=HIGHEST_MAX_ACCEPTED_HTLCS).contains(&limits.max_accepted_htlcs) {
-        return Err(format!(
-            "{} HTLCs are not within 1 and {HIGHEST_MAX_ACCEPTED_HTLCS}",
-            limits.max_accepted_htlcs
+            "{} msat in flight are less than {least_in_flight_msat}",
+            limits.max_htlc_value_in_flight_msat
         ));
     }
     Ok(())

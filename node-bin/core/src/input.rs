@@ -85,6 +85,8 @@ pub struct PayCommand {
     pub paths: Vec<Vec<PathHop>>,
     /// How to find a way. Used when `paths` is empty, and for retries.
     pub route: Option<RouteWish>,
+    /// When the invoice expires, in seconds since 1970; `None`: never.
+    pub expires_at_s: Option<u64>,
 }
 
 /// A transaction of a block, with its place.

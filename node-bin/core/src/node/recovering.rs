@@ -102,6 +102,7 @@ impl Node {
                     outcome: None,
                     told: false,
                     ended_at_s: None,
+                    expires_at_s: None,
                 });
             self.sending.entry(payment_id).or_default();
             if !payment.parts.iter().any(|known| known.part == part) {

@@ -520,6 +520,7 @@ pub(crate) fn payment() -> PaymentRecord {
         }),
         told: true,
         ended_at_s: None,
+        expires_at_s: None,
     }
 }
 
@@ -540,6 +541,7 @@ fn gave_up() -> PaymentRecord {
         }),
         told: false,
         ended_at_s: None,
+        expires_at_s: None,
     }
 }
 

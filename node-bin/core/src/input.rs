@@ -1,4 +1,6 @@
 //! What the core is told. Inputs are handled one after the other, each with 32 random bytes and the time.
+//!
+//! Stands for the seed's `chain::Watch`, `Completed` and all that a `ChannelManager` is called with.
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{BlockHash, Transaction};

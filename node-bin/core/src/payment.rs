@@ -1,5 +1,7 @@
 //! The record of a payment of this node's own: what is to be paid and what has been tried. HTLCs are in
 //! their monitors; without this record they are resolved all the same, and the user is told.
+//!
+//! `corrections.md`, 4 and 16.
 
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use lightning::types::payment::{PaymentHash, PaymentPreimage, PaymentSecret};

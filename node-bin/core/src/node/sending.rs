@@ -1,6 +1,8 @@
 //! This node's own payments. The record says what is to be paid; the monitors say what became of each
 //! part. The record is written before a part is offered, and a part's end is acknowledged only when the
 //! record, or the user, knows of it.
+//!
+//! BOLT 11 (expiry); BOLT 4, "Basic Multi-Part Payments"; `corrections.md`, 3, 4, 16.
 
 use bitcoin::secp256k1::SecretKey;
 use lightning::types::payment::PaymentPreimage;

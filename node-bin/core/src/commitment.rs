@@ -154,6 +154,10 @@ pub fn sign_counterparty_commitment(
 }
 
 /// Checks the counterparty's signatures of a commitment of the holder.
+///
+/// # Errors
+///
+/// [`SignatureError`]: which one is wrong, or that their number is.
 pub fn verify_holder_commitment(
     environment: &Environment,
     parameters: &ChannelParameters,

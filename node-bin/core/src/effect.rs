@@ -1,4 +1,6 @@
 //! What the core wants done, in order. The executor does nothing else and decides nothing.
+//!
+//! The seed's `Persist`, `chain::Watch` and broadcaster, as data.
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{ScriptBuf, Transaction};
@@ -51,57 +53,93 @@ pub struct TellId(pub u64);
 
 /// What the user is told, at least once. Each event's fields are its stable identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // as in CONTROL.md
 pub enum UserEvent {
+    /// A channel's funding is published, or will be by the peer.
     ChannelPending {
+        /// Which.
         channel_id: ChannelId,
+        /// With whom.
         peer: PublicKey,
+        /// The output that holds it.
         funding: bitcoin::OutPoint,
     },
+    /// A channel can be used.
     ChannelReady {
+        /// Which.
         channel_id: ChannelId,
+        /// With whom.
         peer: PublicKey,
     },
+    /// A channel has ended; what it leaves on chain may still be on its way.
     ChannelClosed {
+        /// Which.
         channel_id: ChannelId,
+        /// Why.
         reason: String,
     },
+    /// All parts of a payment to this node are there: to be claimed or failed.
     PaymentClaimable {
+        /// Its hash.
         payment_hash: PaymentHash,
+        /// All parts together, in millisatoshis.
         amount_msat: u64,
         /// Known for keysend.
         keysend_preimage: Option<PaymentPreimage>,
     },
+    /// A payment to this node is claimed: every part's preimage is durable.
     PaymentClaimed {
+        /// Its hash.
         payment_hash: PaymentHash,
+        /// All parts together, in millisatoshis.
         amount_msat: u64,
     },
+    /// A payment of this node's is made. Final.
     PaymentSent {
+        /// Which.
         payment_id: PaymentId,
+        /// Its hash.
         payment_hash: PaymentHash,
+        /// The proof.
         preimage: PaymentPreimage,
+        /// Beside the amount, in millisatoshis; `None`: its record was lost, and nobody knows.
         fee_paid_msat: Option<u64>,
     },
+    /// A payment of this node's is given up. Final unless a part is claimed after all.
     PaymentFailed {
+        /// Which.
         payment_id: PaymentId,
+        /// Its hash.
         payment_hash: PaymentHash,
+        /// Why.
         reason: String,
     },
     /// A part of an own payment ended.
     PaymentPart {
+        /// Of which payment.
         payment_id: PaymentId,
+        /// Its hash.
         payment_hash: PaymentHash,
+        /// Or else failed.
         claimed: bool,
+        /// Its way, as short channel ids.
         path: Vec<u64>,
     },
+    /// A forwarded HTLC was claimed, and its preimage is durable upstream.
     PaymentForwarded {
+        /// Whence it came.
         inbound: ChannelId,
+        /// Where it went.
         outbound: ChannelId,
+        /// This node's gain, in millisatoshis.
         fee_msat: u64,
+        /// Whether the claim was seen on chain.
         from_onchain: bool,
     },
+    /// An inbound HTLC was failed.
     HtlcHandlingFailed {
+        /// Whence it came.
         inbound: ChannelId,
+        /// Why.
         reason: String,
     },
 }

@@ -4,6 +4,8 @@
 //!
 //! Owns: the queue of effects, the effects held back until a write is durable, the inputs that follow
 //! from effects. Decides nothing about the protocol.
+//!
+//! In place of the seed's blocked updates and `monitor_pending_*`; `corrections.md`, 3 and 5, rest on it.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,5 +1,7 @@
 //! What monitors tell the manager. An event stays in its monitor's record until exactly it is
 //! acknowledged; its key survives a crash, because it says what the event is about and not when it came.
+//!
+//! The seed's `MonitorEvent`s; `corrections.md`, 1, 2, 6, 11.
 
 use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};

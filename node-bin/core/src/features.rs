@@ -2,7 +2,7 @@
 
 use lightning::types::features::{InitFeatures, NodeFeatures};
 
-/// For `init`.
+/// For `init`. LDK's gossip part adds its own (`gossip_queries`).
 ///
 /// Left out on purpose: `option_upfront_shutdown_script` (nobody's script is fixed in advance),
 /// `option_scid_alias`, `option_zeroconf`, `option_support_large_channel` and everything newer.

@@ -1,4 +1,6 @@
 //! What the core is told. Inputs are handled one after the other, each with 32 random bytes and the time.
+//!
+//! Stands for the seed's `chain::Watch`, `Completed` and all that a `ChannelManager` is called with.
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{BlockHash, Transaction};
@@ -85,6 +87,8 @@ pub struct PayCommand {
     pub paths: Vec<Vec<PathHop>>,
     /// How to find a way. Used when `paths` is empty, and for retries.
     pub route: Option<RouteWish>,
+    /// When the invoice expires, in seconds since 1970; `None`: never.
+    pub expires_at_s: Option<u64>,
 }
 
 /// A transaction of a block, with its place.

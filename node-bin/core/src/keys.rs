@@ -35,15 +35,20 @@ pub struct Environment {
     derived: Mutex<BTreeMap<[u8; 32], (ChannelKeys, ChannelPublicKeys)>>,
 }
 
-/// A channel's secrets.
+/// A channel's secrets (BOLT 3, "Key Derivation").
 #[derive(Clone)]
-#[allow(missing_docs)] // BOLT 3's names
 pub struct ChannelKeys {
+    /// Signs what spends the funding output.
     pub funding: SecretKey,
+    /// With the counterparty's revoked secret: takes what its revoked commitment holds.
     pub revocation_base: SecretKey,
+    /// Takes this side's balance from the counterparty's commitment.
     pub payment: SecretKey,
+    /// Takes this side's balance from its own commitment, after the delay.
     pub delayed_payment_base: SecretKey,
+    /// Signs HTLC transactions, and takes HTLCs from the counterparty's commitment.
     pub htlc_base: SecretKey,
+    /// Commitment secrets follow from it.
     pub commitment_seed: [u8; 32],
 }
 
@@ -92,6 +97,18 @@ impl Environment {
                 (keys, points)
             })
             .clone()
+    }
+}
+
+#[cfg(test)]
+impl Environment {
+    /// With these secrets for the channel with this `keys_id`, whatever the seed would give: for BOLT 3's vectors.
+    pub(crate) fn with_channel_keys(self, keys_id: [u8; 32], keys: ChannelKeys) -> Environment {
+        let points = keys.public(&self.secp);
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        derived.insert(keys_id, (keys, points));
+        drop(derived);
+        self
     }
 }
 
@@ -153,6 +170,10 @@ fn secret_key(seed: &[u8; 32], keys_id: &[u8; 32], label: &str) -> SecretKey {
         attempt = attempt.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+#[path = "keys_vector_tests.rs"]
+mod vector_tests;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,8 @@
 //! [`effect::Effect`], and [`engine::Engine`] keeps the order between what is written and what
 //! rests on it.
 
+#![warn(missing_docs, clippy::missing_errors_doc)]
+
 pub mod channel;
 pub mod commitment;
 pub mod dump;

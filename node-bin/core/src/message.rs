@@ -1,4 +1,6 @@
 //! The protocol messages that the core takes and gives, one type for both directions.
+//!
+//! BOLT 1, 2 and 7.
 
 use bitcoin::secp256k1::PublicKey;
 use lightning::ln::msgs;

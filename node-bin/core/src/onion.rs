@@ -16,32 +16,56 @@ pub use payment_secret::{make_payment_secret, read_payment_secret};
 pub use peeling::peel;
 
 /// BOLT 4 failure codes that this node uses.
-#[allow(missing_docs)] // BOLT 4's names
 pub mod code {
+    /// A flag: the onion could not be read; answered with `update_fail_malformed_htlc`.
     pub const BADONION: u16 = 0x8000;
+    /// A flag: it will fail again.
     pub const PERM: u16 = 0x4000;
+    /// A flag: the node's trouble, not a channel's.
     pub const NODE: u16 = 0x2000;
+    /// A flag: a `channel_update` may come with it.
     pub const UPDATE: u16 = 0x1000;
+    /// The node's trouble, for now.
     pub const TEMPORARY_NODE_FAILURE: u16 = NODE | 2;
+    /// The node's trouble, for good.
     pub const PERMANENT_NODE_FAILURE: u16 = PERM | NODE | 2;
+    /// The onion needs a feature that the node does not have.
     pub const REQUIRED_NODE_FEATURE_MISSING: u16 = PERM | NODE | 3;
+    /// The onion's version is unknown.
     pub const INVALID_ONION_VERSION: u16 = BADONION | PERM | 4;
+    /// The onion is not for this node and this payment hash.
     pub const INVALID_ONION_HMAC: u16 = BADONION | PERM | 5;
+    /// The onion's key is no point.
     pub const INVALID_ONION_KEY: u16 = BADONION | PERM | 6;
+    /// Something is wrong inside a blinded path.
     pub const INVALID_ONION_BLINDING: u16 = BADONION | PERM | 24;
+    /// The payload cannot be understood, or lacks something.
     pub const INVALID_ONION_PAYLOAD: u16 = PERM | 22;
+    /// The next channel cannot take it now.
     pub const TEMPORARY_CHANNEL_FAILURE: u16 = UPDATE | 7;
+    /// The next channel cannot take it, ever.
     pub const PERMANENT_CHANNEL_FAILURE: u16 = PERM | 8;
+    /// The node has no such channel.
     pub const UNKNOWN_NEXT_PEER: u16 = PERM | 10;
+    /// Less than the next channel takes.
     pub const AMOUNT_BELOW_MINIMUM: u16 = UPDATE | 11;
+    /// Less than the node asks for passing it on.
     pub const FEE_INSUFFICIENT: u16 = UPDATE | 12;
+    /// Too few blocks between both expiries.
     pub const INCORRECT_CLTV_EXPIRY: u16 = UPDATE | 13;
+    /// The expiry is too near.
     pub const EXPIRY_TOO_SOON: u16 = UPDATE | 14;
+    /// The payee does not know the payment, or not so.
     pub const INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: u16 = PERM | 15;
+    /// The HTLC expires earlier than its sender meant.
     pub const FINAL_INCORRECT_CLTV_EXPIRY: u16 = 18;
+    /// The HTLC holds less than its sender meant.
     pub const FINAL_INCORRECT_HTLC_AMOUNT: u16 = 19;
+    /// The next channel is disabled.
     pub const CHANNEL_DISABLED: u16 = UPDATE | 20;
+    /// The expiry is too far away.
     pub const EXPIRY_TOO_FAR: u16 = 21;
+    /// Not all parts came in time.
     pub const MPP_TIMEOUT: u16 = 23;
 }
 

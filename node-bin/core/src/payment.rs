@@ -1,5 +1,7 @@
 //! The record of a payment of this node's own: what is to be paid and what has been tried. HTLCs are in
 //! their monitors; without this record they are resolved all the same, and the user is told.
+//!
+//! `corrections.md`, 4 and 16.
 
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use lightning::types::payment::{PaymentHash, PaymentPreimage, PaymentSecret};
@@ -88,6 +90,9 @@ pub struct PaymentRecord {
     pub told: bool,
     /// When the outcome was decided, in seconds since 1970. `None`: not yet, or by an older release.
     pub ended_at_s: Option<u64>,
+    /// When the invoice expires, in seconds since 1970 (BOLT 11): later no part is offered. `None`: never
+    /// (keysend), or asked for by an older release.
+    pub expires_at_s: Option<u64>,
 }
 
 impl PaymentRecord {
@@ -107,6 +112,13 @@ impl PaymentRecord {
             outcome: None,
             told: false,
             ended_at_s: None,
+            expires_at_s: command.expires_at_s,
         }
+    }
+
+    /// Whether the invoice has expired at this second since 1970 (BOLT 11).
+    pub fn is_expired(&self, now_s: u64) -> bool {
+        self.expires_at_s
+            .is_some_and(|expires_at_s| now_s > expires_at_s)
     }
 }

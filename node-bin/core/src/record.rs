@@ -1,5 +1,7 @@
 //! A channel's record: all that is durable about it. The channel's negotiation state is part of it, so
 //! no second record can be staler than the first.
+//!
+//! The seed's state of a `ChannelMonitor`; `corrections.md`, 10.
 
 use std::collections::BTreeMap;
 

@@ -5,6 +5,8 @@
 //! The frame, for every version there will be: the format that wrote the record, the oldest format
 //! that can read it (a byte each), the TLV stream, a checksum. Reading never panics, and takes no more
 //! memory beyond what it is given than some megabytes (a witness's index in `bitcoin`).
+//!
+//! BOLT 1, "Type-Length-Value Format".
 
 use bitcoin::hashes::{Hash, HashEngine, sha256};
 use lightning::ln::msgs::DecodeError;
@@ -65,7 +67,11 @@ pub fn encode_channel(record: &ChannelRecord) -> Vec<u8> {
     frame(Kind::Channel, record)
 }
 
-/// And back.
+/// A channel's snapshot from its bytes.
+///
+/// # Errors
+///
+/// [`CodecError`]: it was written by a later release, or is not what was written.
 pub fn decode_channel(bytes: &[u8]) -> Result<ChannelRecord, CodecError> {
     unframe(Kind::Channel, bytes)
 }
@@ -75,7 +81,11 @@ pub fn encode_entry(entry: &LogEntry) -> Vec<u8> {
     frame(Kind::Entry, entry)
 }
 
-/// And back.
+/// A log entry from its bytes.
+///
+/// # Errors
+///
+/// [`CodecError`]: it was written by a later release, or is not what was written.
 pub fn decode_entry(bytes: &[u8]) -> Result<LogEntry, CodecError> {
     unframe(Kind::Entry, bytes)
 }
@@ -85,7 +95,11 @@ pub fn encode_payment(record: &PaymentRecord) -> Vec<u8> {
     frame(Kind::Payment, record)
 }
 
-/// And back.
+/// A payment's record from its bytes.
+///
+/// # Errors
+///
+/// [`CodecError`]: it was written by a later release, or is not what was written.
 pub fn decode_payment(bytes: &[u8]) -> Result<PaymentRecord, CodecError> {
     unframe(Kind::Payment, bytes)
 }
@@ -136,16 +150,23 @@ fn unframe<T: Readable>(kind: Kind, bytes: &[u8]) -> Result<T, CodecError> {
     let ([written, least], mut stream) = unchecked
         .split_first_chunk()
         .ok_or_else(|| damaged("it is too short"))?;
+    let from_the_future = CodecError::FromTheFuture {
+        found: *written,
+        known: FORMAT,
+    };
     if *least > FORMAT {
-        return Err(CodecError::FromTheFuture {
-            found: *written,
-            known: FORMAT,
-        });
+        return Err(from_the_future);
     }
     if *least == 0 || written < least {
         return Err(damaged("its format is none"));
     }
-    let record = T::read(&mut stream).map_err(|error| damaged(reason(&error)))?;
+    let record = T::read(&mut stream).map_err(|error| match error {
+        // Whoever wrote it meant it to be read, and was wrong about that: the checksum says that it is whole.
+        DecodeError::UnknownVersion | DecodeError::UnknownRequiredFeature if *written > FORMAT => {
+            from_the_future
+        }
+        error => damaged(reason(&error)),
+    })?;
     if !stream.is_empty() {
         return Err(damaged("bytes follow it"));
     }

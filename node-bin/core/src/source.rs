@@ -1,4 +1,6 @@
 //! Where an outbound HTLC came from: what a resolution needs to find its way back, across restarts.
+//!
+//! The seed's `HTLCSource`; `corrections.md`, 4 and 15.
 
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use lightning::ln::types::ChannelId;

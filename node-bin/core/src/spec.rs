@@ -34,24 +34,35 @@ pub struct HtlcAdd {
 
 /// One change of the commitments: BOLT 2's `update_*` messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // fields as in the messages
 pub enum Change {
+    /// `update_add_htlc`.
     Add(HtlcAdd),
+    /// `update_fulfill_htlc`.
     Fulfill {
+        /// Which, by its offerer's count.
         htlc_id: u64,
+        /// Of its hash.
         preimage: PaymentPreimage,
     },
-    /// `reason` is the encrypted failure onion.
+    /// `update_fail_htlc`.
     Fail {
+        /// Which, by its offerer's count.
         htlc_id: u64,
+        /// The encrypted failure onion.
         reason: Vec<u8>,
     },
+    /// `update_fail_malformed_htlc`.
     FailMalformed {
+        /// Which, by its offerer's count.
         htlc_id: u64,
+        /// Of the onion that could not be read.
         sha256_of_onion: [u8; 32],
+        /// BOLT 4's, with BADONION set.
         failure_code: u16,
     },
+    /// `update_fee`.
     Fee {
+        /// Satoshis per 1000 weight units.
         feerate_per_kw: u32,
     },
 }
@@ -113,6 +124,10 @@ pub enum SpecError {
 
 impl CommitmentSpec {
     /// The commitment after these changes, the holder's first and then the counterparty's, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`SpecError`]: which change does not fit.
     pub fn after(
         &self,
         by_holder: &[Change],

@@ -1,5 +1,7 @@
 //! What is written about a channel: updates in order, acknowledgements among them, and now and then the
 //! whole. A channel's record is what its updates make of it and nothing else.
+//!
+//! The seed's `ChannelMonitorUpdateStep`s and acknowledgements; `corrections.md`, 1, 2, 5.
 
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;

@@ -1,5 +1,7 @@
 //! Between the core's changes and the protocol's messages. Where `lightning` keeps a field private the
 //! message is made from bytes, as the wire has it.
+//!
+//! BOLT 2, "Normal Operation".
 
 use bitcoin::secp256k1::PublicKey;
 use lightning::ln::msgs::{self, DecodeError};
@@ -20,6 +22,10 @@ pub fn onion_bytes(packet: &msgs::OnionPacket) -> Vec<u8> {
 }
 
 /// An onion packet from the wire's form.
+///
+/// # Errors
+///
+/// [`WireError`]: the bytes are not as many as BOLT 4's packet has.
 pub fn onion_packet(bytes: &[u8]) -> Result<msgs::OnionPacket, WireError> {
     if bytes.len() != ONION_PACKET_BYTES {
         return Err(WireError(DecodeError::BadLengthDescriptor));
@@ -37,6 +43,10 @@ pub fn onion_packet(bytes: &[u8]) -> Result<msgs::OnionPacket, WireError> {
 }
 
 /// The `update_add_htlc` of an HTLC.
+///
+/// # Errors
+///
+/// [`WireError`]: the onion is not as long as BOLT 4's packet.
 pub fn add_message(channel_id: ChannelId, add: &HtlcAdd) -> Result<msgs::UpdateAddHTLC, WireError> {
     Ok(msgs::UpdateAddHTLC {
         channel_id,
@@ -52,6 +62,10 @@ pub fn add_message(channel_id: ChannelId, add: &HtlcAdd) -> Result<msgs::UpdateA
 }
 
 /// The `update_fail_htlc` with this failure onion.
+///
+/// # Errors
+///
+/// [`WireError`]: the onion is longer than a message can say.
 pub fn fail_message(
     channel_id: ChannelId,
     htlc_id: u64,
@@ -70,6 +84,10 @@ fn short() -> WireError {
 }
 
 /// The `update_fail_malformed_htlc` with this hash and code.
+///
+/// # Errors
+///
+/// [`WireError`]: LDK does not read what was made, which does not happen.
 pub fn fail_malformed_message(
     channel_id: ChannelId,
     htlc_id: u64,
@@ -84,6 +102,10 @@ pub fn fail_malformed_message(
 }
 
 /// The failure onion in an `update_fail_htlc`.
+///
+/// # Errors
+///
+/// [`WireError`]: LDK does not write it as BOLT 2 lays it out, which does not happen.
 pub fn fail_reason(message: &msgs::UpdateFailHTLC) -> Result<Vec<u8>, WireError> {
     let bytes = message.encode();
     // channel_id, htlc_id, then a length of two bytes and so many bytes (BOLT 2).
@@ -94,6 +116,10 @@ pub fn fail_reason(message: &msgs::UpdateFailHTLC) -> Result<Vec<u8>, WireError>
 }
 
 /// The hash in an `update_fail_malformed_htlc`.
+///
+/// # Errors
+///
+/// [`WireError`]: LDK does not write it as BOLT 2 lays it out, which does not happen.
 pub fn malformed_hash(message: &msgs::UpdateFailMalformedHTLC) -> Result<[u8; 32], WireError> {
     let bytes = message.encode();
     let mut hash = [0; 32];
@@ -102,6 +128,10 @@ pub fn malformed_hash(message: &msgs::UpdateFailMalformedHTLC) -> Result<[u8; 32
 }
 
 /// The message of a change.
+///
+/// # Errors
+///
+/// [`WireError`]: an onion in it has a length that no message has.
 pub fn change_message(channel_id: ChannelId, change: &Change) -> Result<Message, WireError> {
     Ok(match change {
         Change::Add(add) => Message::UpdateAddHtlc(add_message(channel_id, add)?),

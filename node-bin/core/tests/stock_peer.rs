@@ -289,6 +289,7 @@ impl World {
             final_cltv_expiry_delta: 40,
             paths: vec![vec![hop]],
             route: None,
+            expires_at_s: None,
         })));
         let preimage = self
             .stock

@@ -10,11 +10,19 @@ use lightning::sign::{KeysManager, NodeSigner, Recipient};
 pub struct BadSeed(pub String);
 
 /// Reads a seed.
+///
+/// # Errors
+///
+/// [`BadSeed`]: it is not 64 hexadecimal digits.
 pub fn seed_bytes(seed: &str) -> Result<[u8; 32], BadSeed> {
     <[u8; 32]>::from_hex(seed).map_err(|_| BadSeed(seed.to_owned()))
 }
 
 /// The node id that every node program derives from this seed: LDK's `KeysManager` derivation.
+///
+/// # Errors
+///
+/// [`BadSeed`]: it is not 64 hexadecimal digits.
 pub fn node_id_of_seed(seed: &str) -> Result<PublicKey, BadSeed> {
     let keys = KeysManager::new(&seed_bytes(seed)?, 0, 0, true);
     keys.get_node_id(Recipient::Node)

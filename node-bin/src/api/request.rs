@@ -20,8 +20,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads one line of the control socket. An error is the answer to it: under the line's own id if it has
-    /// one, else under 0.
+    /// Reads one line of the control socket.
+    ///
+    /// # Errors
+    ///
+    /// The answer to the line, which says what is wrong with it: under the line's own id if it has one, else under 0.
     pub fn read(line: &[u8]) -> Result<Request, Box<Response>> {
         serde_json::from_slice(line).map_err(|error| {
             let id = serde_json::from_slice::<serde_json::Value>(line)

@@ -2,8 +2,8 @@
 //! one message at a time. Owns the queue, the counters, and the wire messages' names; handles nothing.
 //!
 //! lightning-net-tokio calls LDK's handlers while it reads a socket and would handle several
-//! messages in a row. Queueing them lets the node finish one, with all that follows, before it
-//! begins the next, so that crash points come in the same order in every run.
+//! messages in a row. Queueing them lets the node finish one, with all that follows (but what rests on
+//! held writes), before it begins the next, so that crash points come in the same order in every run.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -16,6 +16,9 @@ use crate::shared::commands::{FINAL_CLTV_EXPIRY_DELTA, INVOICE_EXPIRY_SECONDS};
 /// What LDK adds to the final delta, for blocks that are found while a payment is on its way.
 const FINAL_CLTV_EXPIRY_BUFFER: u16 = 3;
 
+/// The chain that this node's invoices, and those that it pays, are for.
+pub const CURRENCY: Currency = Currency::Regtest;
+
 /// Makes an invoice; the reason if it cannot be made.
 pub fn make(
     environment: &Environment,
@@ -26,7 +29,7 @@ pub fn make(
     let now_s = now_seconds();
     let expires_at_s = now_s + u64::from(INVOICE_EXPIRY_SECONDS);
     let secret = make_payment_secret(environment, &payment_hash, amount_msat, expires_at_s);
-    let mut builder = InvoiceBuilder::new(Currency::Regtest)
+    let mut builder = InvoiceBuilder::new(CURRENCY)
         .description(String::new())
         .duration_since_epoch(Duration::from_secs(now_s))
         .payee_pub_key(environment.node_id())

@@ -103,6 +103,44 @@ fn a_damaged_record_is_named_and_refused() {
     assert!(error.contains(&id), "{error}");
 }
 
+/// These bytes, as a release of format 9 would write them that format 1 cannot read.
+fn of_format_9(kind: codec::Kind, mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(bytes.len() - 4);
+    bytes[..2].copy_from_slice(&[9, 9]);
+    codec::with_checksum(kind, bytes)
+}
+
+#[test]
+fn a_record_of_a_later_release_is_named_with_its_channel_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let records = Records::new(store.clone(), names(folder.path()));
+    let record = channel();
+    let id = record.parameters.channel_id.to_string();
+    records.write(&snapshot(&record)).unwrap();
+    let write = update(&record, record.sequence + 1, committed());
+    records.write(&write).unwrap();
+    let refused = |what: &str| {
+        let error = records.load().unwrap_err().to_string();
+        for part in [what, &id, "format 9", "start the release that wrote it"] {
+            assert!(error.contains(part), "{error}");
+        }
+    };
+
+    let Content::Entry(entry) = &write.content else {
+        panic!("no entry");
+    };
+    let key = (record.sequence + 1).to_string();
+    let file = store.join(UPDATES).join(&id).join(&key);
+    let bytes = of_format_9(codec::Kind::Entry, codec::encode_entry(entry));
+    std::fs::write(file, bytes).unwrap();
+    refused(&format!("entry {key}"));
+
+    let bytes = of_format_9(codec::Kind::Channel, codec::encode_channel(&record));
+    std::fs::write(store.join(MONITORS).join(&id), bytes).unwrap();
+    refused("channel");
+}
+
 /// The points that pass while this is done, and nothing else the pipe says.
 fn points(pipe: &mut BufReader<UnixStream>, done: impl FnOnce()) -> Vec<String> {
     done();

@@ -3,12 +3,14 @@
 
 use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::PublicKey;
+use lightning::types::features::Bolt11InvoiceFeatures;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
-use lightning_invoice::Bolt11Invoice;
+use lightning_invoice::{Bolt11Invoice, Currency};
 use node_core::input::PayCommand;
 use node_core::payment::RouteWish;
 use node_core::source::PathHop;
 
+use super::invoices::CURRENCY;
 use crate::api::{Hop, RequestError};
 use crate::shared::commands::{ATTEMPTS_BY_GOSSIP, FINAL_CLTV_EXPIRY_DELTA, bad, key_digest};
 
@@ -33,12 +35,54 @@ fn wish(payee: PublicKey, invoice: String, paths: &[Vec<Hop>]) -> Option<RouteWi
     })
 }
 
-/// The payment of an invoice. Refused: what is no invoice, or names no amount or a final delta out of all
-/// bounds.
-pub fn pay(key: &str, text: String, paths: Vec<Vec<Hop>>) -> Result<PayCommand, RequestError> {
+/// What an invoice may ask of its payer (BOLT 9): an onion with a payload, a payment secret, several parts,
+/// metadata.
+fn payable_features() -> Bolt11InvoiceFeatures {
+    let mut features = Bolt11InvoiceFeatures::empty();
+    features.set_variable_length_onion_optional();
+    features.set_payment_secret_optional();
+    features.set_basic_mpp_optional();
+    features.set_payment_metadata_optional();
+    features
+}
+
+/// Reads an invoice as its payer (BOLT 11). Whether it has expired is the core's to say, which has the time,
+/// and knows whether the payment was begun before.
+///
+/// # Errors
+///
+/// `bad_request`: no invoice, an invoice of another chain than `currency`'s, or one that needs a feature which
+/// this node does not have.
+pub fn read_invoice(text: &str, currency: &Currency) -> Result<Bolt11Invoice, RequestError> {
     let invoice: Bolt11Invoice = text
         .parse()
         .map_err(|error| bad(format!("no invoice: {error:?}")))?;
+    if invoice.currency() != *currency {
+        return Err(bad(format!(
+            "the invoice is for {:?}, this node is on {currency:?}",
+            invoice.currency()
+        )));
+    }
+    let payable = payable_features();
+    let unknown = invoice
+        .features()
+        .map(|features| features.required_unknown_bits_from(&payable))
+        .unwrap_or_default();
+    if !unknown.is_empty() {
+        return Err(bad(format!(
+            "the invoice needs features that this node does not have: {unknown:?}"
+        )));
+    }
+    Ok(invoice)
+}
+
+/// The payment of an invoice.
+///
+/// # Errors
+///
+/// `bad_request`: as [`read_invoice`], or the invoice names no amount, or a final delta out of all bounds.
+pub fn pay(key: &str, text: String, paths: Vec<Vec<Hop>>) -> Result<PayCommand, RequestError> {
+    let invoice = read_invoice(&text, &CURRENCY)?;
     let amount_msat = invoice
         .amount_milli_satoshis()
         .ok_or_else(|| bad("the invoice names no amount"))?;
@@ -53,6 +97,7 @@ pub fn pay(key: &str, text: String, paths: Vec<Vec<Hop>>) -> Result<PayCommand, 
         payment_metadata: invoice.payment_metadata().cloned(),
         final_cltv_expiry_delta: delta,
         route: wish(invoice.get_payee_pub_key(), text, &paths),
+        expires_at_s: invoice.expires_at().map(|at| at.as_secs()),
         paths: paths.into_iter().map(path).collect(),
     })
 }
@@ -74,6 +119,11 @@ pub fn keysend(
         payment_metadata: None,
         final_cltv_expiry_delta: u32::from(FINAL_CLTV_EXPIRY_DELTA),
         route: wish(node_id, String::new(), &paths),
+        expires_at_s: None,
         paths: paths.into_iter().map(path).collect(),
     }
 }
+
+#[cfg(test)]
+#[path = "requests_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! What log entries do to a channel's record: the same alive and at a start. Events are made here and
 //! nowhere else, each under an identity of its own, so that applying twice cannot make two.
+//!
+//! The seed's monitor updates and events; `corrections.md`, 5, 6, 9.
 
 use lightning::types::payment::PaymentPreimage;
 
@@ -39,6 +41,10 @@ pub enum ApplyError {
 
 impl ChannelRecord {
     /// Applies an entry, as a whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError`]: the entry is not the next one, or a step of it does not fit. The record is then as before.
     pub fn apply(&mut self, entry: &LogEntry) -> Result<(), ApplyError> {
         if entry.sequence != self.sequence + 1 {
             return Err(ApplyError::Gap {

@@ -1,5 +1,7 @@
 //! What the steps of a channel's life do to its record: funding, readiness, announcement, shutdown,
 //! cooperative close. Commitments and HTLCs are not touched.
+//!
+//! BOLT 2, "Channel Establishment v1" and "Channel Close".
 
 use crate::channel::ApplyError;
 use crate::record::{ChannelRecord, Closure};

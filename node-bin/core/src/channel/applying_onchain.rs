@@ -1,5 +1,7 @@
 //! What the chain's steps do to a channel's record. Events come from HTLCs that are still there: a block
 //! that is replayed finds none, and revives nothing.
+//!
+//! BOLT 5; the seed's HTLCEvent; `corrections.md`, 8 and 14.
 
 use crate::channel::ApplyError;
 use crate::event::{Failure, MonitorEvent};

@@ -34,6 +34,10 @@ pub struct Negotiation {
 
 impl Channel {
     /// The user wants the channel closed: says `shutdown`. Does nothing if that was said already.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Close`] if the record does not take the step: a flaw of this node's.
     pub fn begin_shutdown(
         &mut self,
         environment: &Environment,
@@ -63,6 +67,10 @@ impl Channel {
 
     /// The peer wants the channel closed, for the first time or again after a reconnection; this node
     /// then wants it too.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`]: what BOLT 2, "Closing Initiation: `shutdown`", does not allow a peer, or not now.
     pub fn receive_shutdown(
         &mut self,
         environment: &Environment,
@@ -104,6 +112,10 @@ impl Channel {
 
     /// Makes the opener's first offer once nothing is pending on either side. To be called after
     /// whatever may have drained the channel; does nothing at every other time.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`] if no closing transaction can be made of the balances.
     pub fn continue_closing(
         &mut self,
         environment: &Environment,
@@ -126,6 +138,10 @@ impl Channel {
 
     /// The peer's offer. Agreed on, the closing transaction is durable before this node's signature
     /// leaves it; then it is published.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`]: what BOLT 2, "Legacy Closing Negotiation: `closing_signed`", does not allow a peer, or not now.
     pub fn receive_closing_signed(
         &mut self,
         environment: &Environment,

@@ -51,6 +51,10 @@ impl Channel {
 
     /// The funding transaction is in a block. What it pays is checked only now: the acceptor has
     /// never seen it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Close`] if the transaction does not pay what was agreed on to the channel.
     pub fn funding_seen(
         &mut self,
         environment: &Environment,
@@ -88,6 +92,10 @@ impl Channel {
     }
 
     /// A reorganisation took the funding out again, if it was above `new_tip_height`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Close`] if the record does not take the step: a flaw of this node's.
     pub fn funding_unseen(
         &mut self,
         new_tip_height: u32,
@@ -117,6 +125,10 @@ impl Channel {
     }
 
     /// Says `channel_ready` once the funding is deep enough; at every other time does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Close`] if the record does not take the step: a flaw of this node's.
     pub fn depth_reached(
         &mut self,
         environment: &Environment,
@@ -156,6 +168,10 @@ impl Channel {
     }
 
     /// The peer's `channel_ready` came, for the first time or again after a reconnection.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Close`] if the record does not take the step: a flaw of this node's.
     pub fn receive_channel_ready(
         &mut self,
         message: &msgs::ChannelReady,

@@ -1,4 +1,6 @@
 //! Closing by force: the holder's commitment goes to the chain.
+//!
+//! BOLT 5, "Failing a Channel"; the seed's HolderForceClosed.
 
 use bitcoin::Transaction;
 

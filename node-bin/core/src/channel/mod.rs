@@ -1,6 +1,8 @@
 //! A channel: its durable record and what a crash or a disconnection may take. One file a phase:
 //! `opening`, `operating`, `reestablishing`, `closing`, `announcing`; `applying` is what updates do to
 //! the record, alive and at a start alike.
+//!
+//! The seed's `Channel` and `ChannelMonitor` in one; `corrections.md`, 10.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! A channel on the chain: what has been spent, what that means for its HTLCs, and what is the holder's to
 //! claim. Everything is read anew from the record and the transactions in it; nothing else is remembered,
 //! so that a restart or a reorganisation needs no special case.
+//!
+//! BOLT 5; `corrections.md`, 8 and 14.
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use lightning::types::payment::PaymentPreimage;

@@ -119,6 +119,10 @@ impl PendingOpen {
 }
 
 /// As opener: sends `open_channel`.
+///
+/// # Errors
+///
+/// [`CommandError::Refused`]: what is asked for is outside of this node's terms.
 pub fn begin(
     environment: &Environment,
     policy: &Policy,
@@ -152,6 +156,10 @@ pub fn begin(
 }
 
 /// As acceptor: answers `open_channel` with `accept_channel`.
+///
+/// # Errors
+///
+/// [`ChannelError::Close`]: BOLT 2, "The `open_channel` Message", or this node's terms do not allow it.
 pub fn accept(
     environment: &Environment,
     policy: &Policy,
@@ -183,6 +191,10 @@ pub fn accept(
 }
 
 /// As opener: `accept_channel` came; asks for the funding transaction.
+///
+/// # Errors
+///
+/// [`ChannelError`]: BOLT 2, "The `accept_channel` Message", or this node's terms do not allow it, or not now.
 pub fn handle_accept_channel(
     environment: &Environment,
     pending: PendingOpen,
@@ -214,6 +226,10 @@ pub fn handle_accept_channel(
 
 /// As opener: the funding transaction is there; sends `funding_created`. From here on the peer calls
 /// the channel by [`PendingOpen::channel_id`].
+///
+/// # Errors
+///
+/// [`ChannelError`]: there is no such transaction, it does not pay to the channel, or nobody asked for it.
 pub fn handle_funded(
     environment: &Environment,
     pending: PendingOpen,
@@ -257,6 +273,11 @@ pub fn handle_funded(
 
 /// As acceptor: `funding_created` came, the tip being at this height. The channel's first record is wanted,
 /// then `funding_signed` is sent.
+///
+/// # Errors
+///
+/// [`ChannelError`]: the signature is wrong, or nothing of the kind is expected (BOLT 2, "The `funding_created`
+/// Message").
 pub fn handle_funding_created(
     environment: &Environment,
     pending: PendingOpen,
@@ -292,6 +313,11 @@ pub fn handle_funding_created(
 
 /// As opener: `funding_signed` came. The channel's first record is wanted, then the funding transaction
 /// is published: not before, or a crash would leave coins in an output that nobody remembers.
+///
+/// # Errors
+///
+/// [`ChannelError`]: the signature is wrong, or nothing of the kind is expected (BOLT 2, "The `funding_signed`
+/// Message").
 pub fn handle_funding_signed(
     environment: &Environment,
     pending: PendingOpen,

@@ -1,6 +1,8 @@
 //! What blocks say about a channel's end, written down. A block is the truth about its height: whatever the
 //! record says of that height and the block does not hold was in a block that a reorganisation took out,
 //! perhaps while the node was down and nobody could tell it.
+//!
+//! BOLT 5; `corrections.md`, 14.
 
 use std::sync::Arc;
 

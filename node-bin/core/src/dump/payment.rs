@@ -30,6 +30,7 @@ pub fn dump_payment(record: &PaymentRecord) -> Value {
         "outcome": maybe(&record.outcome, outcome),
         "told": record.told,
         "ended_at_s": maybe(&record.ended_at_s, |second| json!(second)),
+        "expires_at_s": maybe(&record.expires_at_s, |second| json!(second)),
     })
 }
 

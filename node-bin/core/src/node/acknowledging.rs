@@ -1,5 +1,7 @@
 //! Acknowledging: an event goes when what it asked for is durable, and not before. Looked at anew after
 //! every input, from what is known to be durable; so nothing about it has to be remembered.
+//!
+//! The seed's acknowledgement path, as `corrections.md`, 1 to 3, has it.
 
 use std::collections::BTreeSet;
 

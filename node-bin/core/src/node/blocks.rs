@@ -1,4 +1,6 @@
 //! Blocks and ticks.
+//!
+//! The seed's chain events, and `corrections.md`, 14.
 
 use std::collections::BTreeSet;
 

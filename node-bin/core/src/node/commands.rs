@@ -1,4 +1,6 @@
 //! What the user commands.
+//!
+//! Payments: BOLT 11, "Requirements" of a payer; openings and closes: BOLT 2.
 
 use bitcoin::secp256k1::PublicKey;
 use lightning::ln::types::ChannelId;

@@ -1,4 +1,6 @@
 //! Channels come and go: openings, confirmations, announcements, closes by agreement.
+//!
+//! BOLT 2, "Channel Establishment v1" and "Channel Close"; `corrections.md`, 13 (archival).
 
 use bitcoin::Transaction;
 use bitcoin::secp256k1::PublicKey;

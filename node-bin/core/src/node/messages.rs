@@ -1,4 +1,6 @@
 //! Peers: connections and messages, given to the channel they are about.
+//!
+//! BOLT 1, "The `init` Message" and "The `error` and `warning` Messages"; BOLT 2.
 
 use bitcoin::secp256k1::PublicKey;
 use lightning::ln::msgs;

@@ -1,4 +1,6 @@
 //! The node: channels, forwards, payments. `step` takes one input and says what is to be done.
+//!
+//! The seed's `ChannelManager`: it forwards and pays, and holds no HTLC's state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -158,6 +160,10 @@ impl Node {
     /// A node from what is stored (nothing at the first start), that has seen the chain up to
     /// `best_block`. Returns it with what its start wants done and how far its stores are durable:
     /// what [`crate::engine::Engine::new`] takes.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]: which channel's log does not fit its snapshot.
     #[allow(clippy::type_complexity)]
     pub fn load(
         environment: Arc<Environment>,

@@ -1,5 +1,7 @@
 //! Channels that end on the chain: what blocks decide goes into their monitors, what is the holder's is
 //! claimed, again and again until it is in a block, for more as time passes.
+//!
+//! BOLT 5; `corrections.md`, 14.
 
 use lightning::ln::types::ChannelId;
 

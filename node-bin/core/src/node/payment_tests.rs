@@ -6,14 +6,14 @@ use lightning::types::payment::{PaymentHash, PaymentPreimage};
 use super::Node;
 use super::sending::PAYMENTS_KEPT;
 use crate::channel::MAXIMUM_DUST_EXPOSURE_MSAT;
-use crate::effect::{Effect, UserEvent};
+use crate::effect::{CommandError, Done, Effect, UserEvent};
 use crate::engine::Engine;
 use crate::event::EventKind;
 use crate::input::{Command, Input, PayCommand, Surroundings};
 use crate::message::Message;
 use crate::node::BestBlock;
 use crate::onion::{self, make_payment_secret};
-use crate::payment::PaymentOutcome;
+use crate::payment::{PaymentOutcome, RouteWish};
 use crate::record::{Rejection, Resolution};
 use crate::sim::crash::Image;
 use crate::sim::flow::Flow;
@@ -35,7 +35,16 @@ fn surroundings() -> Surroundings {
 
 /// Carries out everything, with every write durable at once and every event handled.
 fn drive(engine: &mut Engine) -> Vec<Effect> {
+    drive_at(engine, NOW_S)
+}
+
+/// The same, at this time.
+fn drive_at(engine: &mut Engine, now_s: u64) -> Vec<Effect> {
     let mut all = Vec::new();
+    let mut surroundings = || Surroundings {
+        now_s,
+        ..surroundings()
+    };
     while let Some(effect) = engine.next(&mut surroundings) {
         match &effect {
             Effect::Persist(write) => engine.persisted(write.store, write.sequence),
@@ -142,6 +151,7 @@ fn command(world: &World, number: u8, asked_msat: u64, amount_msat: u64) -> PayC
             cltv_expiry_delta: 42,
         }]],
         route: None,
+        expires_at_s: Some(NOW_S + 1_000),
     }
 }
 
@@ -396,4 +406,114 @@ fn the_claim_of_one_part_stays_until_the_other_part_is_gone_for_good() {
     assert!(seen, "both parts end at once");
     assert!(record(&world, A, B).events.is_empty());
     assert!(record(&world, A, C).events.is_empty());
+}
+
+/// Gives the command to the node at this time; the answer.
+fn pay_at(engine: &mut Engine, pay: &PayCommand, now_s: u64) -> Result<Done, CommandError> {
+    engine.input(Input::Command {
+        id: 9,
+        command: Command::Pay(Box::new(pay.clone())),
+    });
+    let effects = drive_at(engine, now_s);
+    let answer = effects.into_iter().find_map(|effect| match effect {
+        Effect::Answer { id: 9, result } => Some(result),
+        _ => None,
+    });
+    answer.unwrap()
+}
+
+#[test]
+fn an_expired_invoice_is_refused_unless_its_payment_was_begun_before() {
+    let world = rested("direct");
+    let mut engine = world.nodes[A].engine.clone().unwrap();
+    let begun = command(&world, 1, 50_000, 50_000);
+    let late = command(&world, 2, 50_000, 50_000);
+    assert_eq!(pay_at(&mut engine, &begun, NOW_S + 1_000), Ok(Done::Begun));
+    let refusal = pay_at(&mut engine, &late, NOW_S + 1_001).unwrap_err();
+    assert!(refusal.to_string().contains("expired"), "{refusal}");
+    assert_eq!(engine.node.payments.get(&late.payment_id), None);
+    let again = pay_at(&mut engine, &begun, NOW_S + 1_001);
+    assert_eq!(again, Ok(Done::Already));
+}
+
+/// The effects of a payment whose first way failed, when a second one is found at this time.
+fn second_way_at(expires_at_s: Option<u64>, now_s: u64) -> Vec<Effect> {
+    let world = rested("direct");
+    let mut engine = world.nodes[A].engine.clone().unwrap();
+    let mut pay = command(&world, 1, 50_000, 50_000);
+    let mut nowhere = pay.paths.remove(0);
+    nowhere[0].short_channel_id = 1;
+    pay.expires_at_s = expires_at_s;
+    pay.route = Some(RouteWish {
+        payee: world.nodes[B].node_id,
+        invoice: String::new(),
+        attempts_left: 5,
+        failed_channels: Vec::new(),
+    });
+    assert_eq!(pay_at(&mut engine, &pay, NOW_S), Ok(Done::Begun));
+    let found = Input::RouteFound {
+        payment_id: pay.payment_id,
+        paths: vec![nowhere],
+    };
+    engine.input(found.clone());
+    let effects = drive(&mut engine);
+    let is_search = |effect: &Effect| matches!(effect, Effect::FindRoute { .. });
+    assert!(effects.iter().any(is_search), "{effects:?}");
+    engine.input(found);
+    drive_at(&mut engine, now_s)
+}
+
+#[test]
+fn nothing_is_tried_again_after_the_invoice_has_expired() {
+    let failure = |effect: &Effect| match effect {
+        Effect::Tell {
+            event: UserEvent::PaymentFailed { reason, .. },
+            ..
+        } => Some(reason.clone()),
+        _ => None,
+    };
+    let is_search = |effect: &Effect| matches!(effect, Effect::FindRoute { .. });
+    for expires_at_s in [None, Some(NOW_S + 10)] {
+        let effects = second_way_at(expires_at_s, NOW_S + 10);
+        assert!(effects.iter().any(is_search), "{effects:?}");
+        assert_eq!(effects.iter().find_map(failure), None);
+    }
+    let effects = second_way_at(Some(NOW_S + 10), NOW_S + 11);
+    assert!(!effects.iter().any(is_search), "{effects:?}");
+    let reason = effects.iter().find_map(failure).unwrap();
+    assert!(reason.contains("expired"), "{reason}");
+}
+
+#[test]
+fn a_part_that_a_crash_kept_from_being_sent_is_not_sent_after_the_invoice_has_expired() {
+    let mut world = rested("direct");
+    play_nothing(&mut world);
+    let pay = command(&world, 1, 50_000, 50_000);
+    let mut record = crate::payment::PaymentRecord::asked(&pay);
+    record.sequence = 1;
+    record.parts.push(crate::payment::PaymentPart {
+        part: 0,
+        session_key: world.nodes[A].environment.channel_keys(&[9; 32]).funding,
+        path: pay.paths[0].clone(),
+        state: crate::payment::PartState::Pending,
+    });
+    let at = &world.nodes[A];
+    let mut stored = at.disk.stored().unwrap();
+    stored.payments = vec![record];
+    let (environment, policy) = (at.environment.clone(), at.policy.clone());
+    let late = Surroundings {
+        now_s: NOW_S + 1_001,
+        ..surroundings()
+    };
+    let (node, start, durable) =
+        Node::load(environment, policy, stored, world.chain.tip(), late).unwrap();
+    let mut engine = Engine::new(node, start, durable);
+    let effects = drive_at(&mut engine, NOW_S + 1_001);
+    let is_failed = |effect: &Effect| {
+        matches!(effect, Effect::Tell { event: UserEvent::PaymentFailed { reason, .. }, .. }
+            if reason.contains("expired"))
+    };
+    assert!(effects.iter().any(is_failed), "{effects:?}");
+    let channel = &engine.node.channels[&channel(&world, A, B)];
+    assert!(channel.record.outbound.is_empty() && channel.volatile.adds.is_empty());
 }

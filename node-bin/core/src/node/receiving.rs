@@ -1,6 +1,8 @@
 //! Payments to this node. Parts are gathered from accepts (which stay unacknowledged until the parts are
 //! resolved, so that a crash gathers them again), claimed together, and known to be claimed only when
 //! every part's preimage is durable and the user has heard of it.
+//!
+//! The seed's inbound claims of several parts; `corrections.md`, 11; BOLT 4, "Basic Multi-Part Payments".
 
 use bitcoin::hashes::{Hash, sha256};
 use lightning::types::payment::{PaymentHash, PaymentPreimage, PaymentSecret};

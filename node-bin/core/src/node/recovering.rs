@@ -1,5 +1,7 @@
 //! A start: records and their logs become channels, and the events in them are told again. That is all
 //! of it: there is nothing to reconstruct.
+//!
+//! The seed's "Restart == replay"; `corrections.md`, 12.
 
 use lightning::types::payment::PaymentHash;
 
@@ -102,6 +104,7 @@ impl Node {
                     outcome: None,
                     told: false,
                     ended_at_s: None,
+                    expires_at_s: None,
                 });
             self.sending.entry(payment_id).or_default();
             if !payment.parts.iter().any(|known| known.part == part) {

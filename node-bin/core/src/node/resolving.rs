@@ -1,5 +1,7 @@
 //! Telling events: which may be told, in which order, and what follows from each. Telling twice is
 //! harmless, in any order of monitors; what an event asks for is done only if it is not done already.
+//!
+//! The seed's resolution flows; `corrections.md`, 4, 8, 12.
 
 use lightning::types::payment::PaymentPreimage;
 

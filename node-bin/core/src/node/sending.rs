@@ -1,6 +1,8 @@
 //! This node's own payments. The record says what is to be paid; the monitors say what became of each
 //! part. The record is written before a part is offered, and a part's end is acknowledged only when the
 //! record, or the user, knows of it.
+//!
+//! BOLT 11 (expiry); BOLT 4, "Basic Multi-Part Payments"; `corrections.md`, 3, 4, 16.
 
 use bitcoin::secp256k1::SecretKey;
 use lightning::types::payment::PaymentPreimage;
@@ -18,6 +20,9 @@ use super::{Node, TellPurpose};
 
 /// How many own payments that are over are kept. A key is good for as long as it is among the last so many.
 pub(super) const PAYMENTS_KEPT: usize = 10_000;
+
+/// Why nothing more is offered for an invoice (BOLT 11: a payer should not, after its expiry).
+const EXPIRED: &str = "the invoice has expired";
 
 /// What is known of a payment besides its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +83,14 @@ impl Node {
             return;
         }
         let record = PaymentRecord::asked(&command);
+        if record.is_expired(self.surroundings.now_s) {
+            let error = CommandError::Refused(EXPIRED.into());
+            out.now(Effect::Answer {
+                id,
+                result: Err(error),
+            });
+            return;
+        }
         self.payments.insert(payment_id, record);
         self.sending.insert(payment_id, Sending::default());
         self.add_parts(payment_id, command.paths);
@@ -160,8 +173,12 @@ impl Node {
             .filter(|part| !self.is_part_live(&payment_id, part.part))
             .cloned()
             .collect();
+        let is_expired = record.is_expired(self.surroundings.now_s);
         for part in unsent {
-            self.offer_part(payment_id, part, out);
+            match is_expired {
+                true => self.part_expired(payment_id, part.part, out),
+                false => self.offer_part(payment_id, part, out),
+            }
         }
         self.consider(payment_id, out);
     }
@@ -189,6 +206,16 @@ impl Node {
                     .iter()
                     .any(|pending| pending.event.resolved_source().is_some_and(&is_it))
         })
+    }
+
+    /// No monitor holds the part, so nobody can claim it: it has failed.
+    fn part_expired(&mut self, payment_id: PaymentId, part: u32, out: &mut Outbox) {
+        let failure = PartFailure {
+            failed_channel: None,
+            is_permanent: true,
+            reason: EXPIRED.into(),
+        };
+        self.part_failed(payment_id, part, failure, out);
     }
 
     fn offer_part(&mut self, payment_id: PaymentId, part: PaymentPart, out: &mut Outbox) {
@@ -425,6 +452,7 @@ impl Node {
             .filter(pending)
             .map(part_amount_msat)
             .fold(0, u64::saturating_add);
+        let is_expired = record.is_expired(self.surroundings.now_s);
         // A record that was rebuilt from a failure alone knows no amount.
         if on_its_way > 0 && on_its_way >= record.amount_msat {
             return;
@@ -432,7 +460,7 @@ impl Node {
         if let Some(route) = record
             .route
             .as_mut()
-            .filter(|route| route.attempts_left > 0)
+            .filter(|route| route.attempts_left > 0 && !is_expired)
         {
             if sending.patient && !is_connected {
                 return;
@@ -452,9 +480,11 @@ impl Node {
         if record.parts.iter().any(|part| pending(&part)) {
             return;
         }
-        record.outcome = Some(PaymentOutcome::Failed {
-            reason: reason.to_owned(),
-        });
+        let reason = match is_expired && reason != EXPIRED {
+            true => format!("{reason}, and {EXPIRED}"),
+            false => reason.to_owned(),
+        };
+        record.outcome = Some(PaymentOutcome::Failed { reason });
         record.ended_at_s = Some(self.surroundings.now_s);
         self.write_payment(payment_id, out);
         self.tell_outcome(payment_id, out);

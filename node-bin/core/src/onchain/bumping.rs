@@ -1,10 +1,14 @@
 //! What `BumpTransactionEventHandlerSync` is told, so that it takes the wallet's coins to get a
 //! commitment, or the second-stage transactions of the holder's, into a block.
+//!
+//! BOLT 3, "HTLC-Timeout and HTLC-Success Transactions" and its anchors; BOLT 5, "Unilateral Close Handling".
 
 use std::collections::BTreeMap;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash, HashEngine, sha256};
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::{All, Secp256k1};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, Transaction};
 use lightning::chain::ClaimId;
@@ -16,7 +20,7 @@ use lightning::types::payment::PaymentPreimage;
 use super::scripts;
 use super::signer::HolderSigner;
 use crate::commitment::{ANCHORS_SAT, BuiltCommitment, transaction_parameters};
-use crate::keys::{Environment, secret_index};
+use crate::keys::Environment;
 use crate::record::{ChannelParameters, ChannelRecord};
 use crate::spec::Direction;
 
@@ -95,7 +99,6 @@ pub fn htlc_descriptors(
 ) -> Vec<HTLCDescriptor> {
     let parameters = &record.parameters;
     let built = BuiltCommitment::of_holder(environment, parameters, &record.holder);
-    let trusted = built.transaction.trust();
     let descriptor = |wanted: &SecondStage| {
         let id = (wanted.direction, wanted.htlc_id);
         let position = built.htlcs.iter().position(|htlc| *htlc == id)?;
@@ -103,19 +106,34 @@ pub fn htlc_descriptors(
             Direction::Inbound => Some(wanted.preimage?),
             Direction::Outbound => None,
         };
-        Some(HTLCDescriptor {
-            channel_derivation_parameters: derivation(environment, parameters),
-            commitment_txid: trusted.txid(),
-            per_commitment_number: secret_index(record.holder.number),
-            per_commitment_point: trusted.per_commitment_point(),
-            // HTLC transactions pay no fee of their own (anchors).
-            feerate_per_kw: 0,
-            htlc: trusted.nondust_htlcs().get(position)?.clone(),
-            preimage,
-            counterparty_sig: *record.holder.htlc_signatures.get(position)?,
-        })
+        let counterparty_sig = record.holder.htlc_signatures.get(position)?;
+        let derivation = derivation(environment, parameters);
+        descriptor_of(&built, derivation, position, preimage, counterparty_sig)
     };
     wanted.iter().filter_map(descriptor).collect()
+}
+
+/// The HTLC output at this place among the commitment's HTLCs, with the counterparty's signature for its second
+/// stage. None: there is no such place.
+pub(crate) fn descriptor_of(
+    built: &BuiltCommitment,
+    channel_derivation_parameters: ChannelDerivationParameters,
+    position: usize,
+    preimage: Option<PaymentPreimage>,
+    counterparty_sig: &Signature,
+) -> Option<HTLCDescriptor> {
+    let trusted = built.transaction.trust();
+    Some(HTLCDescriptor {
+        channel_derivation_parameters,
+        commitment_txid: trusted.txid(),
+        per_commitment_number: trusted.commitment_number(),
+        per_commitment_point: trusted.per_commitment_point(),
+        // HTLC transactions pay no fee of their own (anchors).
+        feerate_per_kw: 0,
+        htlc: trusted.nondust_htlcs().get(position)?.clone(),
+        preimage,
+        counterparty_sig: *counterparty_sig,
+    })
 }
 
 /// The second-stage transactions of these HTLCs as they are without the wallet's coins: signed, and paying
@@ -127,30 +145,36 @@ pub fn feeless_second_stages(
 ) -> Vec<Transaction> {
     let secp = &environment.secp;
     let signer = HolderSigner::new(environment, record.parameters.keys_id);
-    let signed = |descriptor: HTLCDescriptor| {
-        let lock_time = match descriptor.preimage {
-            Some(_) => LockTime::ZERO,
-            None => LockTime::from_consensus(descriptor.htlc.cltv_expiry),
-        };
-        let mut transaction = Transaction {
-            version: Version::TWO,
-            lock_time,
-            input: vec![descriptor.unsigned_tx_input()],
-            output: vec![descriptor.tx_output(secp)],
-        };
-        let signature = signer
-            .sign_holder_htlc_transaction(&transaction, 0, &descriptor, secp)
-            .ok()?;
-        let script = descriptor.witness_script(secp);
-        for input in &mut transaction.input {
-            input.witness = descriptor.tx_input_witness(&signature, &script);
-        }
-        Some(transaction)
-    };
     htlc_descriptors(environment, record, wanted)
-        .into_iter()
-        .filter_map(signed)
+        .iter()
+        .filter_map(|descriptor| feeless_second_stage(secp, &signer, descriptor))
         .collect()
+}
+
+/// BOLT 3's HTLC transaction of this output, signed by both. None: the signer refuses.
+pub(crate) fn feeless_second_stage(
+    secp: &Secp256k1<All>,
+    signer: &HolderSigner,
+    descriptor: &HTLCDescriptor,
+) -> Option<Transaction> {
+    let lock_time = match descriptor.preimage {
+        Some(_) => LockTime::ZERO,
+        None => LockTime::from_consensus(descriptor.htlc.cltv_expiry),
+    };
+    let mut transaction = Transaction {
+        version: Version::TWO,
+        lock_time,
+        input: vec![descriptor.unsigned_tx_input()],
+        output: vec![descriptor.tx_output(secp)],
+    };
+    let signature = signer
+        .sign_holder_htlc_transaction(&transaction, 0, descriptor, secp)
+        .ok()?;
+    let script = descriptor.witness_script(secp);
+    for input in &mut transaction.input {
+        input.witness = descriptor.tx_input_witness(&signature, &script);
+    }
+    Some(transaction)
 }
 
 /// Asks for these HTLCs of the holder's commitment to go to their second stage at this fee rate. The

@@ -2,6 +2,8 @@
 //! takes. The same claims at the same fee rate give the same bytes. What the holder's own commitment
 //! needs besides (second-stage transactions, anchors) takes the wallet's coins: see
 //! [`super::bumping`].
+//!
+//! BOLT 5; BOLT 3, "Commitment Transaction Outputs", has the witnesses.
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
@@ -202,6 +204,10 @@ impl Claim {
 /// Takes all of these claims to `destination` with one signed transaction that pays `feerate_per_kw`.
 /// Its lock time is the latest of the claims': who does not want to wait leaves the later ones out.
 /// Claims that hold less than their own input costs are left out and named.
+///
+/// # Errors
+///
+/// [`ClaimError`]: the fee would leave nothing, or no transaction can hold the claims.
 pub fn claim_transaction(
     environment: &Environment,
     parameters: &ChannelParameters,

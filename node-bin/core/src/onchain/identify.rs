@@ -1,6 +1,8 @@
 //! Which transaction spends a channel's funding output, and what each of its outputs is. What the
 //! record has the contents of is built anew and compared as a whole; of a revoked commitment the
 //! scripts are.
+//!
+//! BOLT 5, "Mutual Close Handling", "Unilateral Close Handling" and "Revoked Transaction Close Handling".
 
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use bitcoin::{ScriptBuf, Transaction};

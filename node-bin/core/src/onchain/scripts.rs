@@ -1,4 +1,6 @@
 //! The scripts of a commitment's outputs, for whoever published it. Never decides anything.
+//!
+//! BOLT 3, "Commitment Transaction Outputs".
 
 use bitcoin::ScriptBuf;
 use bitcoin::secp256k1::PublicKey;

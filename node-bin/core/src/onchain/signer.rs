@@ -2,6 +2,8 @@
 //! them: `BumpTransactionEventHandlerSync`, which adds the wallet's coins to what a holder's
 //! commitment needs. Signatures have a low r, by which the handler reckons their weight (debug builds
 //! of it panic otherwise: the wallet's must have one too). All else that the traits ask for is refused: this node signs it elsewhere.
+//!
+//! BOLT 3, "HTLC-Timeout and HTLC-Success Transactions".
 
 use bitcoin::hashes::Hash;
 use bitcoin::secp256k1::ecdsa::Signature;

@@ -1,4 +1,6 @@
 //! How an output of a commitment was spent, read from the witness that the chain accepted.
+//!
+//! BOLT 3, "Commitment Transaction Outputs"; BOLT 5, "HTLC Output Handling".
 
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::{OutPoint, Transaction, TxIn};

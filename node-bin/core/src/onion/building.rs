@@ -1,4 +1,6 @@
 //! Building the onion of a part of an own payment, on LDK's `create_payment_onion`.
+//!
+//! BOLT 4, "Packet Construction".
 
 use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
 use bitcoin::secp256k1::SecretKey;
@@ -42,6 +44,10 @@ pub enum BuildError {
 
 /// Builds the onion of a part; `height` is the tip's. `total_msat` in the onion is the payment's
 /// amount. The same arguments give the same onion.
+///
+/// # Errors
+///
+/// [`BuildError`]: the path is empty, costs more than there is, or fits no onion.
 pub fn build(
     environment: &Environment,
     payment: &PaymentRecord,

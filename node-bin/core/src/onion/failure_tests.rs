@@ -204,7 +204,10 @@ fn a_failure_is_byte_for_byte_what_stock_ldk_sends() {
         panic!("not refused");
     };
     let packet = OnionPacket::read(&mut Cursor::new(&add.onion)).unwrap();
-    let by_ldk = peel_by_ldk(&node, &add, packet).err().unwrap().err_data;
+    let by_ldk = peel_by_ldk(&node.node_keys, &node.secp, &add, packet)
+        .err()
+        .unwrap()
+        .err_data;
     let failure = OwnFailure {
         code: code::INVALID_ONION_PAYLOAD,
         data: Vec::new(),

@@ -1,8 +1,11 @@
 //! Peeling, on LDK's `peel_payment_onion`. Knows no height and no policy: those are the manager's.
+//!
+//! BOLT 4, "Onion Decryption" and "Failure Messages".
 
 use std::io::Cursor;
 
 use bitcoin::hashes::{Hash, sha256};
+use bitcoin::secp256k1::{All, Secp256k1};
 use lightning::ln::channelmanager::{PendingHTLCInfo, PendingHTLCRouting};
 use lightning::ln::msgs::{OnionPacket, UpdateAddHTLC};
 use lightning::ln::onion_payment::{InboundHTLCErr, peel_payment_onion};
@@ -28,6 +31,11 @@ impl Logger for Silence {
 /// Peels one layer. Checks nothing that depends on the height or on this node's policy, but that a
 /// forward leaves LDK's `MIN_CLTV_EXPIRY_DELTA` between both expiries. A failure's height is 0 here.
 pub fn peel(environment: &Environment, add: &HtlcAdd) -> Peeled {
+    peel_with(&environment.node_keys, &environment.secp, add)
+}
+
+/// The same for whoever has the node's key.
+fn peel_with(node_signer: &impl NodeSigner, secp: &Secp256k1<All>, add: &HtlcAdd) -> Peeled {
     let malformed = |failure_code| Peeled::Malformed {
         sha256_of_onion: sha256::Hash::hash(&add.onion).to_byte_array(),
         failure_code,
@@ -37,13 +45,13 @@ pub fn peel(environment: &Environment, add: &HtlcAdd) -> Peeled {
         _ => return malformed(code::INVALID_ONION_VERSION),
     };
     let secret = packet.public_key.ok().and_then(|key| {
-        let secret = environment.node_keys.ecdh(Recipient::Node, &key, None);
+        let secret = node_signer.ecdh(Recipient::Node, &key, None);
         secret.ok().map(|secret| secret.secret_bytes())
     });
     let Some(shared_secret) = secret else {
         return malformed(code::INVALID_ONION_KEY);
     };
-    match peel_by_ldk(environment, add, packet) {
+    match peel_by_ldk(node_signer, secp, add, packet) {
         Ok(info) => read(add, info),
         Err(error) => match failure_code(&error) {
             // LDK uses this code for HTLCs inside blinded paths, which are wrapped all the same: this
@@ -61,7 +69,8 @@ pub fn peel(environment: &Environment, add: &HtlcAdd) -> Peeled {
 /// LDK judges by the height too. It gets the lowest at which no HTLC of this expiry is too far away;
 /// what is too soon at that height is too soon at any true height, or too far away there.
 pub(super) fn peel_by_ldk(
-    environment: &Environment,
+    node_signer: &impl NodeSigner,
+    secp: &Secp256k1<All>,
     add: &HtlcAdd,
     onion_routing_packet: OnionPacket,
 ) -> Result<PendingHTLCInfo, InboundHTLCErr> {
@@ -77,14 +86,7 @@ pub(super) fn peel_by_ldk(
         hold_htlc: None,
     };
     let height = add.cltv_expiry.saturating_sub(FAR_AWAY_BLOCKS);
-    peel_payment_onion(
-        &message,
-        &environment.node_keys,
-        &Silence,
-        &environment.secp,
-        height,
-        false,
-    )
+    peel_payment_onion(&message, node_signer, &Silence, secp, height, false)
 }
 
 /// The code is private in LDK, but not its encoding.
@@ -187,3 +189,6 @@ fn refusal(add: &HtlcAdd, code: u16) -> OwnFailure {
 #[cfg(test)]
 #[path = "peeling_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "peeling_vector_tests.rs"]
+mod vector_tests;

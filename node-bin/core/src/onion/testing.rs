@@ -45,6 +45,7 @@ pub(crate) fn payment(amount_msat: u64) -> PaymentRecord {
         outcome: None,
         told: false,
         ended_at_s: None,
+        expires_at_s: None,
     }
 }
 

@@ -47,4 +47,5 @@ impl_writeable_tlv_based!(PaymentRecord, {
     (20, outcome, option),
     (22, told, required),
     (23, ended_at_s, option),
+    (25, expires_at_s, option),
 });

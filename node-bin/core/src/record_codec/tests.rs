@@ -135,6 +135,21 @@ fn fields_of_later_releases_are_passed_over_if_odd_and_refused_if_even() {
 }
 
 #[test]
+fn an_unknown_even_field_of_a_later_format_is_from_the_future_and_no_damage() {
+    let with_field = |written: u8, field: u8| {
+        let mut bytes = without_checksum(encode_entry(&acks()));
+        bytes[0] = written;
+        bytes[2] += 3; // the stream's length
+        bytes.extend_from_slice(&[field, 1, 0xaa]);
+        decode_entry(&with_checksum(Kind::Entry, bytes))
+    };
+    let future = CodecError::FromTheFuture { found: 2, known: 1 };
+    assert_eq!(with_field(2, 32), Err(future));
+    assert_eq!(with_field(2, 33), Ok(acks()));
+    assert!(is_damaged(with_field(1, 32)));
+}
+
+#[test]
 fn a_length_that_lies_takes_no_memory() {
     // From ever another place on, all lengths in the record are as large as they can be.
     let bytes = without_checksum(encode_channel(&super::fixtures::channel()));

@@ -37,6 +37,10 @@ pub struct Campaign {
 
 impl Campaign {
     /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`]: a world does not come about.
     pub fn run(&self) -> Result<Report, SetupError> {
         let started = Instant::now();
         let next = AtomicU64::new(0);

@@ -124,6 +124,10 @@ impl Chain {
     }
 
     /// Takes a transaction into the mempool, as bitcoind would; what it replaces there goes.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]: why bitcoind would not take it.
     pub fn publish(&mut self, transaction: Transaction) -> Result<(), Refusal> {
         let txid = transaction.compute_txid();
         if self.known.contains_key(&txid) {

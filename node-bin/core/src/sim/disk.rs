@@ -137,6 +137,10 @@ impl Disk {
 
     /// Takes the acknowledgements at the end of every log away again, as if they had not been written.
     /// Returns how many entries went.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError`]: an entry on the disk cannot be read.
     pub fn lose_last_acks(&mut self) -> Result<usize, DiskError> {
         let mut lost = 0;
         for files in self.files.values_mut() {
@@ -200,6 +204,10 @@ impl Disk {
     }
 
     /// What a restart reads: everything from its bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError`]: something on the disk cannot be read, or has no snapshot.
     pub fn stored(&self) -> Result<Stored, DiskError> {
         let mut stored = Stored::default();
         for (store, files) in &self.files {
@@ -229,6 +237,10 @@ impl Disk {
 
 impl Durable {
     /// What these files say.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError`]: an entry does not fit its snapshot.
     pub fn read(stored: &Stored) -> Result<Durable, DiskError> {
         let mut durable = Durable::default();
         for channel in &stored.channels {

@@ -144,6 +144,10 @@ impl Report {
 }
 
 /// Explores a plan: its own faults come first in every case.
+///
+/// # Errors
+///
+/// [`SetupError`]: the world does not come about.
 pub fn explore(plan: &Plan, options: Options) -> Result<Report, SetupError> {
     let started = Instant::now();
     let mut total = Report::default();

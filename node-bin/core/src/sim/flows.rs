@@ -152,6 +152,10 @@ const KEY_SETS: u64 = 4;
 
 /// A world that is about to play this flow. Another seed means other random bytes and, among a few, other
 /// keys; so channel ids sort differently too.
+///
+/// # Errors
+///
+/// [`SetupError`]: there is no such flow, or its world does not come about.
 pub fn start(name: &str, seed: u64) -> Result<World, SetupError> {
     let Some((name, topology, write)) = FLOWS.iter().find(|(known, _, _)| *known == name) else {
         return Err(SetupError::Failed(format!("no flow is called {name}")));

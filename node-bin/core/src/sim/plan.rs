@@ -50,6 +50,10 @@ impl Plan {
     }
 
     /// A world about to play it, before its first fault.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`]: there is no such flow, or its world does not come about.
     pub fn start(&self) -> Result<World, SetupError> {
         let mut world = start(&self.flow, self.seed)?;
         world.persistence = self.persistence;
@@ -58,6 +62,10 @@ impl Plan {
     }
 
     /// Plays it all, to rest.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`]: there is no such flow, or its world does not come about.
     pub fn replay(&self, trace: bool) -> Result<World, SetupError> {
         let mut world = self.start()?;
         world.trace = trace.then(Vec::new);

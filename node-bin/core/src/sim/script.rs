@@ -252,6 +252,7 @@ impl<'a> Script<'a> {
             final_cltv_expiry_delta: FINAL_CLTV_EXPIRY_DELTA,
             paths,
             route: None,
+            expires_at_s: (!is_keysend).then_some(NOW_S + 86_400),
         }
     }
 

@@ -88,6 +88,10 @@ impl Topology {
 }
 
 /// A world of this topology with all channels open, always the same for a seed.
+///
+/// # Errors
+///
+/// [`SetupError`]: a node does not start, or a channel does not open.
 pub fn open_world(topology: Topology, seed: u64) -> Result<World, SetupError> {
     static CACHE: Mutex<BTreeMap<(Topology, u64), World>> = Mutex::new(BTreeMap::new());
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,6 +104,10 @@ pub fn open_world(topology: Topology, seed: u64) -> Result<World, SetupError> {
 }
 
 /// Sets up a world, without the cache; with a trace if one is given.
+///
+/// # Errors
+///
+/// [`SetupError`]: a node does not start, or a channel does not open.
 pub fn set_up(
     topology: Topology,
     seed: u64,

@@ -1,4 +1,6 @@
 //! The closing transactions that either side may sign, and the fees that this node agrees to.
+//!
+//! BOLT 3, "Closing Transaction"; BOLT 2, "Legacy Closing Negotiation: `closing_signed`".
 
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::sighash::EcdsaSighashType;

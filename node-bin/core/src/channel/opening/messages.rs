@@ -1,4 +1,6 @@
 //! `open_channel` and `accept_channel`: made from this node's terms, read into the other's.
+//!
+//! BOLT 2, "The `open_channel` Message" and "The `accept_channel` Message".
 
 use bitcoin::ScriptBuf;
 use bitcoin::constants::ChainHash;

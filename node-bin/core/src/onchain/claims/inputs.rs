@@ -1,5 +1,7 @@
 //! An input of a claiming transaction: script, key and witness of each right. Never weighs whether it
 //! is worth its fee.
+//!
+//! BOLT 3, "Commitment Transaction Outputs" and "Key Derivation".
 
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use bitcoin::{OutPoint, ScriptBuf, Sequence, TxIn, Witness};
@@ -123,3 +125,7 @@ fn unlocking(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "inputs_tests.rs"]
+mod tests;

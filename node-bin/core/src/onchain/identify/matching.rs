@@ -1,5 +1,7 @@
 //! Tries what a commitment may be: one whose contents the record has, or one whose scripts follow from
 //! a secret. Never tells a close by agreement.
+//!
+//! BOLT 3, "Commitment Transaction Construction"; BOLT 5, "Revoked Transaction Close Handling".
 
 use bitcoin::secp256k1::SecretKey;
 use bitcoin::{ScriptBuf, Transaction};

@@ -57,6 +57,7 @@ prop_compose! {
         outcome in maybe(outcome()),
         told in any::<bool>(),
         ended_at_s in maybe(any::<u64>()),
+        expires_at_s in maybe(any::<u64>()),
     ) -> PaymentRecord {
         PaymentRecord {
             sequence,
@@ -72,6 +73,7 @@ prop_compose! {
             outcome,
             told,
             ended_at_s,
+            expires_at_s,
         }
     }
 }

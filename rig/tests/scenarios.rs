@@ -21,12 +21,13 @@ const MIXES: [&[&str]; 4] = [
     &["--kind", "unified", "--kind", "B=stock"],
 ];
 
-/// What shows a flaw of one kind of node says itself which it is.
+/// What shows a flaw of one kind of node says itself which it is, and what only one kind can do is done by that.
 fn mixes(name: &str) -> &[&[&str]] {
-    if name.starts_with("regression/") {
-        &[&[]]
-    } else {
-        &MIXES
+    match name {
+        "forget" | "data-loss/stock" => &[&[]],
+        "data-loss/unified" => &[&[], &["--kind", "A=stock"]],
+        _ if name.starts_with("regression/") => &[&[]],
+        _ => &MIXES,
     }
 }
 
@@ -90,6 +91,13 @@ scenarios_pass_without_faults! {
     a_claim_confirms_again_after_a_reorganisation = "reorg/claim",
     a_timeout_is_six_deep_in_the_chain_that_stays = "reorg/timeout",
     claims_are_bumped_until_a_block_has_them = "fee-spike",
+    a_close_that_is_taken_off_while_a_node_is_down_comes_again = "reorg/while-down",
+    a_node_that_lost_its_data_publishes_nothing_and_is_not_punished = "data-loss/unified",
+    a_stock_node_that_lost_its_data_ends_itself = "data-loss/stock",
+    a_part_alone_is_given_back_after_three_ticks = "mpp-timeout",
+    a_payer_finds_another_way = "retry",
+    a_payer_splits_what_no_way_carries = "mpp-gossip",
+    nodes_that_forget_their_payments_resolve_every_htlc = "forget",
     a_stale_manager_closes_the_channel_and_a_fresh_one_keeps_it = "regression/ldk-4286",
 }
 

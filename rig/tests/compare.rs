@@ -25,7 +25,9 @@ fn compared(logs: &Logs, subject: &str, control: &str) -> Ended {
 }
 
 fn number(totals: &Value, key: &str) -> u64 {
-    totals[key].as_u64().unwrap_or_else(|| panic!("no {key} in {totals}"))
+    totals[key]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {key} in {totals}"))
 }
 
 /// Every line is counted once.
@@ -50,13 +52,22 @@ fn what_only_the_control_fails_is_fixed_and_exits_0() {
     assert!(number(totals, "fixed") > 0, "{ended}");
     assert_eq!(number(totals, "regressed"), 0, "{ended}");
     assert_eq!(number(totals, "not_judged"), 0, "{ended}");
-    let shown = ended.stderr.lines().filter(|line| line.starts_with("fixed "));
+    let shown = ended
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("fixed "));
     assert_eq!(shown.count() as u64, number(totals, "fixed"), "{ended}");
-    assert_eq!((&totals["subject"], &totals["control"]), (&"unified".into(), &"stock".into()));
+    assert_eq!(
+        (&totals["subject"], &totals["control"]),
+        (&"unified".into(), &"stock".into())
+    );
     // Both runs are there, under the names that the totals give.
     for run in ["subject_run", "control_run"] {
         let folder = logs.0.path().join(totals[run].as_str().unwrap());
-        assert!(folder.join("summary.json").exists() || folder.join("run.json").exists(), "{ended}");
+        assert!(
+            folder.join("summary.json").exists() || folder.join("run.json").exists(),
+            "{ended}"
+        );
     }
     assert!(lines(totals) >= 2, "{ended}");
 }

@@ -12,6 +12,7 @@ use rig::explore::points_of;
 use rig::scenario::{self, NodeKind, Plan};
 use rig::setup::{self, SilentProgress};
 use rig::world::{CaseRunner, NodePrograms};
+use serde_json::Value;
 
 /// Who is what: all unified, all stock, B alone unified (in `mpp` a forwarder of two), B alone stock.
 const MIXES: [&[&str]; 4] = [
@@ -33,12 +34,57 @@ fn mixes(name: &str) -> &[&[&str]] {
 
 fn passes(name: &str) {
     for mix in mixes(name) {
-        let arguments = [&["run", name, "--json"], *mix].concat();
-        let ended = Logs::new().deadbolt(&arguments).expect_code(0);
+        let logs = Logs::new();
+        let arguments = [&["run", name, "--json", "--keep", "all"], *mix].concat();
+        let ended = logs.deadbolt(&arguments).expect_code(0);
         let summary = ended.json();
         assert_eq!(summary["fail"], 0, "{mix:?}: {ended}");
         assert_eq!(summary["not_run"], 0, "{mix:?}: {ended}");
+        let run = summary["run_id"].as_str().unwrap();
+        look_closer(name, mix, &logs.0.path().join(run));
     }
+}
+
+/// What no oracle asks: that it came about in the way that the scenario is about.
+fn look_closer(name: &str, mix: &[&str], run: &Path) {
+    let told = || told_of_p(&run.join("cases/no-fault/trace.jsonl"));
+    let parts = |told: &[Value]| -> Vec<String> {
+        let parts = told.iter().filter(|event| event["kind"] == "payment_part");
+        parts
+            .map(|part| part["resolution"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    match name {
+        "retry" => assert_eq!(parts(&told()), ["failed", "claimed"], "{mix:?}"),
+        "mpp-gossip" => assert_eq!(parts(&told()), ["claimed", "claimed"], "{mix:?}"),
+        "mpp-timeout" => {
+            let told = told();
+            assert_eq!(parts(&told), ["failed", "failed"], "{mix:?}");
+            let mut reasons = told.iter().filter_map(|event| event["reason"].as_str());
+            let reason = reasons.next_back().unwrap();
+            // A stock node does not tell the code.
+            assert!(
+                reason.ends_with("0x0017") || reason.contains("RetriesExhausted"),
+                "{mix:?}: {reason}"
+            );
+        }
+        _ => {}
+    }
+}
+
+/// What A's user was told of the payment `p`, in order.
+fn told_of_p(trace: &Path) -> Vec<Value> {
+    use bitcoin::hashes::{Hash, sha256};
+    let id = sha256::Hash::hash(b"p").to_string();
+    let text = std::fs::read_to_string(trace).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter(|line| line["node"] == "A")
+        .map(|line| line["report"]["event"].clone())
+        .filter(|event| event["payment_id"] == id.as_str())
+        .collect()
 }
 
 macro_rules! scenarios_pass_without_faults {

@@ -651,7 +651,12 @@ impl World {
 #[test]
 fn a_stock_payer_blames_the_channel_that_our_node_would_not_forward_over() {
     let told = [
-        ("a next channel that is not there", NO_CHANNEL, (1_050, 48, 60), true),
+        (
+            "a next channel that is not there",
+            NO_CHANNEL,
+            (1_050, 48, 60),
+            true,
+        ),
         ("a fee that is too low", 0, (1_049, 48, 60), false),
         ("a delta that is too short", 0, (1_050, 47, 60), false),
         ("an expiry that is too soon", 0, (1_050, 48, 0), false),

@@ -103,7 +103,10 @@ fn judge_node(
     let all = spends.iter().flat_map(|(output, spends)| {
         spends.iter().map(move |(one, fee_sat)| {
             let fee = fee_sat.map_or("an unknown fee".to_owned(), |sat| format!("{sat} sat"));
-            (one.seq, format!("{output}: spent by {} for {fee}", one.txid))
+            (
+                one.seq,
+                format!("{output}: spent by {} for {fee}", one.txid),
+            )
         })
     });
     let (trace, lines) = all.unzip();

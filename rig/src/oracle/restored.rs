@@ -41,7 +41,8 @@ fn copied_at(case: &CaseView<'_>, restored: u64) -> u64 {
     let Some(StepKind::Restore { snapshot, .. }) = restoring.map(|step| &step.kind) else {
         return 0;
     };
-    let is_copying = |kind: &StepKind| matches!(kind, StepKind::Snapshot { name, .. } if name == snapshot);
+    let is_copying =
+        |kind: &StepKind| matches!(kind, StepKind::Snapshot { name, .. } if name == snapshot);
     let copying = steps.iter().find(|step| is_copying(&step.kind));
     let ended = case.rig_entries().find_map(|(seq, entry)| match entry {
         RigEntry::StepEnded { label } if copying.is_some_and(|step| step.label == *label) => {
@@ -81,7 +82,9 @@ fn judge_published(
     let Ok(funding) = channel.funding.parse::<OutPoint>() else {
         return;
     };
-    let later = case.reports().filter(|told| told.node == node && told.seq > restored);
+    let later = case
+        .reports()
+        .filter(|told| told.node == node && told.seq > restored);
     for told in later {
         // Whether the network took it does not matter: it was given out.
         let Report::Broadcast { transactions, .. } = told.what else {

@@ -145,7 +145,9 @@ impl Scenario {
     fn check_forgetting(&self, nodes: &BTreeMap<String, Node>) -> Result<(), OverrideError> {
         for step in &self.act {
             if let StepKind::Forget { node } = &step.kind
-                && nodes.get(node).is_some_and(|node| node.kind == NodeKind::Stock)
+                && nodes
+                    .get(node)
+                    .is_some_and(|node| node.kind == NodeKind::Stock)
             {
                 return Err(OverrideError::CannotForget {
                     scenario: self.name.clone(),

@@ -775,11 +775,13 @@ fn step(what: &str, keys: &str) -> String {
 fn steps_that_act_on_the_chain_or_on_a_whole_node_are_refused_where_they_cannot_be_done() {
     let reorg = |blocks: u32| step("reorg", &format!("blocks = {blocks}"));
     let of_node = |what: &str, node: &str| step(what, &format!("node = \"{node}\""));
-    let copy = |node: &str, name: &str| {
-        step("snapshot", &format!("node = \"{node}\"\nname = \"{name}\""))
-    };
+    let copy =
+        |node: &str, name: &str| step("snapshot", &format!("node = \"{node}\"\nname = \"{name}\""));
     let back = |node: &str, name: &str| {
-        step("restore", &format!("node = \"{node}\"\nsnapshot = \"{name}\""))
+        step(
+            "restore",
+            &format!("node = \"{node}\"\nsnapshot = \"{name}\""),
+        )
     };
     let stop = |node: &str| of_node("stop", node);
     let start = |node: &str| of_node("start", node);
@@ -803,8 +805,14 @@ fn steps_that_act_on_the_chain_or_on_a_whole_node_are_refused_where_they_cannot_
         (step("snapshot", "node = \"A\""), "needs `name`"),
         (back("A", "old"), "no step before makes a snapshot `old`"),
         (back("A", "old") + &copy("A", "old"), "no step before makes"),
-        (copy("A", "before") + &back("A", "befor"), "did you mean `before`?"),
-        (copy("A", "old") + &back("C", "old"), "snapshot `old` is of A, not of C"),
+        (
+            copy("A", "before") + &back("A", "befor"),
+            "did you mean `before`?",
+        ),
+        (
+            copy("A", "old") + &back("C", "old"),
+            "snapshot `old` is of A, not of C",
+        ),
         (copy("A", "old") + &back("D", "old"), "no node `D`"),
         (stop("D"), "no node `D`"),
         (stop("A") + &stop("A"), "A is stopped already"),

@@ -52,13 +52,7 @@ impl World {
         self.close_alone(label, by, htlcs, true)
     }
 
-    fn close_alone(
-        &mut self,
-        label: &str,
-        by: &str,
-        htlcs: &[OnChain],
-        is_punished: bool,
-    ) -> Txid {
+    fn close_alone(&mut self, label: &str, by: &str, htlcs: &[OnChain], is_punished: bool) -> Txid {
         let channel = self.channel(label);
         let other = if channel.opener == by {
             &channel.acceptor

@@ -78,7 +78,10 @@ fn a_cheat_that_keeps_its_balance_is_found() {
     world.force_close("B-C", "B", &[]);
     world.live();
     let (message, _) = assert_finds(&world.rest(), "close", "unpunished-output");
-    assert!(message.contains("all of its outputs were not taken"), "{message}");
+    assert!(
+        message.contains("all of its outputs were not taken"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -92,7 +95,10 @@ fn an_htlc_that_a_cheat_keeps_by_its_second_stage_is_found() {
     for ending in [Ending::Timeout, Ending::HalfTimeout] {
         let evidence = judged(ending);
         let (message, lines) = assert_finds(&evidence, "close", "unpunished-output");
-        assert!(message.contains("1 of its outputs were not taken"), "{message}");
+        assert!(
+            message.contains("1 of its outputs were not taken"),
+            "{message}"
+        );
         assert!(lines[0].contains("50000 sat"), "{lines:?}");
     }
     for ending in [Ending::Revocation, Ending::PunishedTimeout] {

@@ -95,8 +95,20 @@ fn put_back(pays_after_copy: bool, then: impl FnOnce(&mut World)) -> Evidence {
     let (node, name) = ("B".to_owned(), "old".to_owned());
     let snapshot = name.clone();
     let kinds = [
-        ("copy", StepKind::Snapshot { node: node.clone(), name }),
-        ("back", StepKind::Restore { node: node.clone(), snapshot }),
+        (
+            "copy",
+            StepKind::Snapshot {
+                node: node.clone(),
+                name,
+            },
+        ),
+        (
+            "back",
+            StepKind::Restore {
+                node: node.clone(),
+                snapshot,
+            },
+        ),
     ];
     for (label, kind) in kinds {
         let label = label.to_owned();
@@ -126,10 +138,14 @@ fn a_node_that_was_put_back_and_leaves_the_close_to_its_peer_passes() {
 }
 
 #[test]
-fn a_revoked_commitment_that_a_node_publishes_after_it_was_put_back_is_found_though_no_block_has_it() {
+fn a_revoked_commitment_that_a_node_publishes_after_it_was_put_back_is_found_though_no_block_has_it()
+ {
     let evidence = put_back(true, |world| world.publish_commitment("A-B", "B"));
     let (message, _) = assert_finds(&evidence, "close", "stale-commitment");
-    assert!(message.contains("a commitment of A-B that it had revoked"), "{message}");
+    assert!(
+        message.contains("a commitment of A-B that it had revoked"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -140,5 +156,8 @@ fn old_data_that_is_not_stale_may_be_published_and_so_may_a_cheat_that_was_meant
     let revoked = &mut evidence.plan.scenario.expect.revoked;
     revoked.insert("A-B".into(), "B".into());
     let close = judgement(&evidence, "close");
-    assert!(close.findings.iter().all(|f| f.code != "stale-commitment"), "{close:#?}");
+    assert!(
+        close.findings.iter().all(|f| f.code != "stale-commitment"),
+        "{close:#?}"
+    );
 }

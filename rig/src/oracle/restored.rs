@@ -82,29 +82,31 @@ fn judge_published(
     let Ok(funding) = channel.funding.parse::<OutPoint>() else {
         return;
     };
-    let later = case
+    let is_commitment = |raw: &str| {
+        deserialize_hex::<Transaction>(raw)
+            .is_ok_and(|transaction| is_commitment_spending(&transaction, &funding))
+    };
+    // Whether the network took it does not matter: it was given out.
+    let stale = case
         .reports()
-        .filter(|told| told.node == node && told.seq > restored);
-    for told in later {
-        // Whether the network took it does not matter: it was given out.
-        let Report::Broadcast { transactions, .. } = told.what else {
-            continue;
-        };
-        let is_commitment = |raw: &str| {
-            deserialize_hex::<Transaction>(raw)
-                .is_ok_and(|transaction| is_commitment_spending(&transaction, &funding))
-        };
-        for made in transactions.iter().filter(|made| is_commitment(&made.raw)) {
-            docket.find(
-                "stale-commitment",
-                format!(
-                    "{node} was put back to old data, and then published {}, a commitment of {} that it had revoked",
-                    made.txid, channel.label
-                ),
-                vec![told.seq],
-                Vec::new(),
-            );
-            return;
-        }
+        .filter(|told| told.node == node && told.seq > restored)
+        .find_map(|told| match told.what {
+            Report::Broadcast { transactions, .. } => {
+                let mut made = transactions.iter();
+                let made = made.find(|made| is_commitment(&made.raw))?;
+                Some((told.seq, made))
+            }
+            _ => None,
+        });
+    if let Some((seq, made)) = stale {
+        docket.find(
+            "stale-commitment",
+            format!(
+                "{node} was put back to old data, and then published {}, a commitment of {} that it had revoked",
+                made.txid, channel.label
+            ),
+            vec![seq],
+            Vec::new(),
+        );
     }
 }

@@ -12,6 +12,7 @@ use rig::explore::points_of;
 use rig::scenario::{self, NodeKind, Plan};
 use rig::setup::{self, SilentProgress};
 use rig::world::{CaseRunner, NodePrograms};
+use serde_json::Value;
 
 /// Who is what: all unified, all stock, B alone unified (in `mpp` a forwarder of two), B alone stock.
 const MIXES: [&[&str]; 4] = [
@@ -21,23 +22,86 @@ const MIXES: [&[&str]; 4] = [
     &["--kind", "unified", "--kind", "B=stock"],
 ];
 
-/// What shows a flaw of one kind of node says itself which it is.
+/// What shows a flaw of one kind of node says itself which it is, and what only one kind can do is done by that.
 fn mixes(name: &str) -> &[&[&str]] {
-    if name.starts_with("regression/") {
-        &[&[]]
-    } else {
-        &MIXES
+    match name {
+        "forget" | "data-loss/stock" => &[&[]],
+        "data-loss/unified" => &[&[], &["--kind", "A=stock"]],
+        _ if name.starts_with("regression/") => &[&[]],
+        _ => &MIXES,
     }
 }
 
 fn passes(name: &str) {
     for mix in mixes(name) {
-        let arguments = [&["run", name, "--json"], *mix].concat();
-        let ended = Logs::new().deadbolt(&arguments).expect_code(0);
+        let logs = Logs::new();
+        let arguments = [&["run", name, "--json", "--keep", "all"], *mix].concat();
+        let ended = logs.deadbolt(&arguments).expect_code(0);
         let summary = ended.json();
         assert_eq!(summary["fail"], 0, "{mix:?}: {ended}");
         assert_eq!(summary["not_run"], 0, "{mix:?}: {ended}");
+        let run = summary["run_id"].as_str().unwrap();
+        look_closer(name, mix, &logs.0.path().join(run));
     }
+}
+
+/// What no oracle asks: that it came about in the way that the scenario is about.
+fn look_closer(name: &str, mix: &[&str], run: &Path) {
+    let told = || told_of_p(&run.join("cases/no-fault/trace.jsonl"));
+    let parts = |told: &[Value]| -> Vec<String> {
+        let parts = told.iter().filter(|event| event["kind"] == "payment_part");
+        parts
+            .map(|part| part["resolution"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    match name {
+        // A stock payer may try the same way twice: by the short channel id and by its alias in the invoice.
+        "retry" => {
+            let parts = parts(&told());
+            let (last, before) = parts.split_last().unwrap();
+            assert_eq!(last, "claimed", "{mix:?}: {parts:?}");
+            let is_failed = |part: &String| part == "failed";
+            assert!(
+                !before.is_empty() && before.iter().all(is_failed),
+                "{mix:?}: {parts:?}"
+            );
+        }
+        "mpp-gossip" => {
+            let parts = parts(&told());
+            let is_claimed = |part: &String| part == "claimed";
+            assert!(
+                parts.len() > 1 && parts.iter().all(is_claimed),
+                "{mix:?}: {parts:?}"
+            );
+        }
+        "mpp-timeout" => {
+            let told = told();
+            assert_eq!(parts(&told), ["failed", "failed"], "{mix:?}");
+            let mut reasons = told.iter().filter_map(|event| event["reason"].as_str());
+            let reason = reasons.next_back().unwrap();
+            // A stock node does not tell the code.
+            assert!(
+                reason.ends_with("0x0017") || reason.contains("RetriesExhausted"),
+                "{mix:?}: {reason}"
+            );
+        }
+        _ => {}
+    }
+}
+
+/// What A's user was told of the payment `p`, in order.
+fn told_of_p(trace: &Path) -> Vec<Value> {
+    use bitcoin::hashes::{Hash, sha256};
+    let id = sha256::Hash::hash(b"p").to_string();
+    let text = std::fs::read_to_string(trace).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter(|line| line["node"] == "A")
+        .map(|line| line["report"]["event"].clone())
+        .filter(|event| event["payment_id"] == id.as_str())
+        .collect()
 }
 
 macro_rules! scenarios_pass_without_faults {
@@ -90,6 +154,13 @@ scenarios_pass_without_faults! {
     a_claim_confirms_again_after_a_reorganisation = "reorg/claim",
     a_timeout_is_six_deep_in_the_chain_that_stays = "reorg/timeout",
     claims_are_bumped_until_a_block_has_them = "fee-spike",
+    a_close_that_is_taken_off_while_a_node_is_down_comes_again = "reorg/while-down",
+    a_node_that_lost_its_data_publishes_nothing_and_is_not_punished = "data-loss/unified",
+    a_stock_node_that_lost_its_data_ends_itself = "data-loss/stock",
+    a_part_alone_is_given_back_after_three_ticks = "mpp-timeout",
+    a_payer_finds_another_way = "retry",
+    a_payer_splits_what_no_way_carries = "mpp-gossip",
+    nodes_that_forget_their_payments_resolve_every_htlc = "forget",
     a_stale_manager_closes_the_channel_and_a_fresh_one_keeps_it = "regression/ldk-4286",
 }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{ScriptBuf, Transaction, WPubkeyHash};
-use lightning::events::Event;
+use lightning::events::{Event, PathFailure};
 use lightning::ln::channelmanager::{PaymentId, RecipientOnionFields};
 use lightning::ln::types::ChannelId;
+use lightning::routing::gossip::NetworkUpdate;
 use lightning::routing::router::{Path, PaymentParameters, Route, RouteHop, RouteParameters};
 use lightning::types::features::{ChannelFeatures, NodeFeatures};
-use lightning::types::payment::{PaymentHash, PaymentPreimage};
+use lightning::types::payment::{PaymentHash, PaymentPreimage, PaymentSecret};
 use node_core::effect::{Effect, UserEvent};
 use node_core::engine::Engine;
 use node_core::input::{Command, Input, PayCommand, PlacedTransaction, Surroundings};
@@ -344,24 +345,43 @@ impl World {
 }
 
 fn direct_route(to: PublicKey, short_channel_id: u64, amount_msat: u64) -> Route {
-    let payment_params = PaymentParameters::from_node_id(to, 40);
+    route(vec![vec![hop(to, short_channel_id, amount_msat, 40)]])
+}
+
+fn hop(
+    pubkey: PublicKey,
+    short_channel_id: u64,
+    fee_msat: u64,
+    cltv_expiry_delta: u32,
+) -> RouteHop {
+    RouteHop {
+        pubkey,
+        node_features: NodeFeatures::empty(),
+        short_channel_id,
+        channel_features: ChannelFeatures::empty(),
+        fee_msat,
+        cltv_expiry_delta,
+        maybe_announced_channel: true,
+    }
+}
+
+/// A route of these paths, to where they end.
+fn route(paths: Vec<Vec<RouteHop>>) -> Route {
+    let ends: Vec<&RouteHop> = paths.iter().filter_map(|path| path.last()).collect();
+    let amount_msat = ends.iter().map(|end| end.fee_msat).sum();
+    let payee = PaymentParameters::from_node_id(ends[0].pubkey, ends[0].cltv_expiry_delta);
     Route {
-        paths: vec![Path {
-            hops: vec![RouteHop {
-                pubkey: to,
-                node_features: NodeFeatures::empty(),
-                short_channel_id,
-                channel_features: ChannelFeatures::empty(),
-                fee_msat: amount_msat,
-                cltv_expiry_delta: 40,
-                maybe_announced_channel: true,
-            }],
-            blinded_tail: None,
-        }],
         route_params: Some(RouteParameters::from_payment_params_and_value(
-            payment_params,
+            payee,
             amount_msat,
         )),
+        paths: paths
+            .into_iter()
+            .map(|hops| Path {
+                hops,
+                blinded_tail: None,
+            })
+            .collect(),
     }
 }
 
@@ -529,4 +549,167 @@ fn nothing_at_stake_on_one_side_still_closes() {
     let id = world.open_from_stock(0);
     world.command(Command::Close { channel_id: id });
     world.assert_closed_by_agreement(id);
+}
+
+/// What a payer that is told of a failure makes of it: the channel to avoid and what its graph learns.
+#[derive(Debug, PartialEq)]
+struct Blame {
+    short_channel_id: Option<u64>,
+    graph_learns: Option<NetworkUpdate>,
+    is_payment_over: bool,
+}
+
+impl Blame {
+    /// Of one channel.
+    fn channel(short_channel_id: u64, is_permanent: bool) -> Blame {
+        Blame {
+            short_channel_id: Some(short_channel_id),
+            graph_learns: Some(NetworkUpdate::ChannelFailure {
+                short_channel_id,
+                is_permanent,
+            }),
+            is_payment_over: false,
+        }
+    }
+}
+
+/// Of a channel that nobody has.
+const NO_CHANNEL: u64 = 0x00de_ad00_0001_0000;
+
+impl World {
+    /// Two channels between the same two, so that the stock node can pay itself by way of ours; their
+    /// short channel ids.
+    fn with_two_channels() -> (World, u64, u64) {
+        let mut world = World::new();
+        world.open_from_unified(500_000_000);
+        let first = world.short_channel_id();
+        world.broadcasts.clear();
+        world.command(Command::Open {
+            user_channel_id: [6; 32],
+            peer: world.stock.node_id,
+            capacity_sat: CAPACITY_SAT,
+            push_msat: 500_000_000,
+            announce: true,
+        });
+        let funding = world.broadcasts.remove(0);
+        world.mine(&[funding], 6);
+        let channels = world.stock.manager.list_usable_channels();
+        assert_eq!(channels.len(), 2, "{channels:?}");
+        let mut ids = channels
+            .iter()
+            .filter_map(|channel| channel.short_channel_id);
+        let second = ids.find(|id| *id != first).unwrap();
+        (world, first, second)
+    }
+
+    /// The stock node sends this; its payee expects nothing of the kind.
+    fn stock_sends(&mut self, route: Route, secret: PaymentSecret, number: u8) -> PaymentHash {
+        let preimage = [number; 32];
+        let payment_hash = PaymentHash(sha256::Hash::hash(&preimage).to_byte_array());
+        let onion = RecipientOnionFields::secret_only(secret);
+        let id = PaymentId([number; 32]);
+        // A part that cannot be sent is told as an event.
+        let _ = self
+            .stock
+            .manager
+            .send_payment_with_route(route, payment_hash, onion, id);
+        self.run();
+        payment_hash
+    }
+
+    /// Whom the stock node blames for the failures of parts that were on their way.
+    fn blames(&self) -> Vec<Blame> {
+        let failed = |event: &Event| match event {
+            Event::PaymentPathFailed {
+                payment_failed_permanently,
+                failure: PathFailure::OnPath { network_update },
+                short_channel_id,
+                ..
+            } => Some(Blame {
+                short_channel_id: *short_channel_id,
+                graph_learns: network_update.clone(),
+                is_payment_over: *payment_failed_permanently,
+            }),
+            _ => None,
+        };
+        self.stock.events.iter().filter_map(failed).collect()
+    }
+
+    /// The stock node pays itself by way of our node, over this channel; whom it blames.
+    fn blamed_for(&mut self, first: u64, next: u64, terms: (u64, u32, u32)) -> Vec<Blame> {
+        let (fee_msat, delta, final_delta) = terms;
+        let (ours, stocks) = (self.environment.node_id(), self.stock.node_id);
+        let path = vec![
+            hop(ours, first, fee_msat, delta),
+            hop(stocks, next, 5_000_000, final_delta),
+        ];
+        self.stock_sends(route(vec![path]), PaymentSecret([3; 32]), 61);
+        self.blames()
+    }
+}
+
+/// Our node takes 1000 msat and 10 millionths, 1050 msat of 5,000,000, and 48 blocks.
+#[test]
+fn a_stock_payer_blames_the_channel_that_our_node_would_not_forward_over() {
+    let told = [
+        (
+            "a next channel that is not there",
+            NO_CHANNEL,
+            (1_050, 48, 60),
+            true,
+        ),
+        ("a fee that is too low", 0, (1_049, 48, 60), false),
+        ("a delta that is too short", 0, (1_050, 47, 60), false),
+        ("an expiry that is too soon", 0, (1_050, 48, 0), false),
+    ];
+    for (what, next, terms, is_permanent) in told {
+        let (mut world, first, second) = World::with_two_channels();
+        let next = if next == 0 { second } else { next };
+        let blames = world.blamed_for(first, next, terms);
+        assert_eq!(blames, [Blame::channel(next, is_permanent)], "{what}");
+    }
+}
+
+/// What our node forwards, and the payee then refuses, is not laid at our node's door.
+#[test]
+fn a_stock_payer_blames_the_payee_for_what_our_node_only_relays() {
+    let (mut world, first, second) = World::with_two_channels();
+    let blames = world.blamed_for(first, second, (1_050, 48, 60));
+    let by_payee = Blame {
+        short_channel_id: None,
+        graph_learns: None,
+        is_payment_over: true,
+    };
+    assert_eq!(blames, [by_payee]);
+}
+
+/// BOLT 4's `mpp_timeout` blames no channel, and unlike all else that a payee refuses it is not final.
+#[test]
+fn a_part_whose_other_part_never_comes_is_given_back_to_a_stock_payer_after_three_ticks() {
+    let mut world = World::new();
+    world.open_from_unified(500_000_000);
+    let ours = world.environment.node_id();
+    let number = 62;
+    let payment_hash = PaymentHash(sha256::Hash::hash(&[number; 32]).to_byte_array());
+    let expires_at_s = NOW_S + 3600;
+    let secret =
+        onion::make_payment_secret(&world.environment, &payment_hash, 10_000_000, expires_at_s);
+    let direct = vec![hop(ours, world.short_channel_id(), 5_000_000, 40)];
+    let never = vec![hop(ours, NO_CHANNEL, 5_000_000, 40)];
+    world.stock_sends(route(vec![direct, never]), secret, number);
+    for _ in 0..2 {
+        world.engine.input(Input::Tick);
+        world.run();
+        assert_eq!(world.blames(), []);
+    }
+    world.engine.input(Input::Tick);
+    world.run();
+    let timed_out = Blame {
+        short_channel_id: None,
+        graph_learns: None,
+        is_payment_over: false,
+    };
+    assert_eq!(world.blames(), [timed_out]);
+    let is_claimable = |event: &UserEvent| matches!(event, UserEvent::PaymentClaimable { .. });
+    assert!(!world.told.iter().any(is_claimable), "{:?}", world.told);
 }

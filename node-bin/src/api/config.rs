@@ -93,6 +93,10 @@ pub struct PeerName {
     pub node_id: PublicKey,
 }
 
+/// Where below its data folder a unified node keeps its records of own payments. Everything else that resolves
+/// HTLCs is in its monitors.
+pub const PAYMENT_RECORDS: &str = "store/payments";
+
 /// How bitcoind is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,9 @@ mod report;
 mod request;
 mod view;
 
-pub use config::{BitcoindAccess, ChainSource, NodeConfig, PeerName, Persistence, WriteOrder};
+pub use config::{
+    BitcoindAccess, ChainSource, NodeConfig, PAYMENT_RECORDS, PeerName, Persistence, WriteOrder,
+};
 pub use keys::{BadSeed, node_id_of_seed, seed_bytes};
 pub use report::{
     BroadcastTransaction, Counters, HtlcResolution, LogLevel, Report, UserEvent, WireMessage,

@@ -8,7 +8,7 @@ use bdk_wallet::bitcoin::bip32::Xpriv;
 use bdk_wallet::signer::SignersContainer;
 use bdk_wallet::template::{Bip84, DescriptorTemplate};
 use bdk_wallet::{KeychainKind, SignOptions, Update, Wallet};
-use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, OutPoint, Psbt, ScriptBuf, Transaction};
+use bitcoin::{Amount, Block, FeeRate, Network, OutPoint, Psbt, ScriptBuf, Transaction};
 use lightning::chain::transaction::TransactionData;
 use lightning::chain::{BestBlock, Listen};
 use lightning::events::bump_transaction::Utxo;
@@ -34,9 +34,21 @@ pub enum WalletError {
     Build(String),
 }
 
+/// What the wallet is made of again after a reorganisation.
+#[derive(Default)]
+struct Past {
+    /// All since the base, with their heights.
+    blocks: Vec<(u32, Block)>,
+    /// Its own transactions, which may be in none of them.
+    paid: Vec<Transaction>,
+}
+
 /// The node's coins.
 pub struct NodeWallet {
+    key: Xpriv,
+    base: BestBlock,
     wallet: Mutex<Wallet>,
+    past: Mutex<Past>,
     signers: [SignersContainer; 2],
     /// What bdk takes for a time: counts what was seen or forgotten, the later the truer.
     moments: AtomicU64,
@@ -47,26 +59,7 @@ impl NodeWallet {
     pub fn new(seed: &[u8; 32], base: BestBlock) -> Result<Self, WalletError> {
         let make = |error: String| WalletError::Make(error);
         let key = Xpriv::new_master(Network::Regtest, seed).map_err(|e| make(e.to_string()))?;
-        let mut wallet = Wallet::create(
-            Bip84(key, KeychainKind::External),
-            Bip84(key, KeychainKind::Internal),
-        )
-        .network(Network::Regtest)
-        .create_wallet_no_persist()
-        .map_err(|error| make(error.to_string()))?;
-        if base.height > 0 {
-            let block = bdk_wallet::chain::BlockId {
-                height: base.height,
-                hash: base.block_hash,
-            };
-            let chain = wallet.latest_checkpoint().insert(block);
-            wallet
-                .apply_update(Update {
-                    chain: Some(chain),
-                    ..Update::default()
-                })
-                .map_err(|error| make(error.to_string()))?;
-        }
+        let wallet = empty(key, base)?;
         let signers = |keychain| {
             let (descriptor, keys, _) = Bip84(key, keychain)
                 .build(Network::Regtest.into())
@@ -82,7 +75,10 @@ impl NodeWallet {
             signers(KeychainKind::Internal)?,
         ];
         Ok(NodeWallet {
+            key,
+            base,
             wallet: Mutex::new(wallet),
+            past: Mutex::default(),
             signers,
             moments: AtomicU64::new(0),
         })
@@ -94,6 +90,11 @@ impl NodeWallet {
 
     fn wallet(&self) -> MutexGuard<'_, Wallet> {
         self.wallet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Taken before the wallet, if both are needed.
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signers(&self) -> [&SignersContainer; 2] {
@@ -125,6 +126,7 @@ impl NodeWallet {
     /// Its coins that this transaction spends are spoken for, until it or another is in a block. A restarted
     /// wallet knows only blocks: it has to be told of what an earlier life signed.
     pub fn remember(&self, transaction: &Transaction) {
+        self.past().paid.push(transaction.clone());
         let seen = (transaction.clone(), self.next_moment());
         self.wallet().apply_unconfirmed_txs([seen]);
     }
@@ -132,6 +134,7 @@ impl NodeWallet {
     /// Takes back the coins of a transaction that will never be published.
     pub fn forget(&self, transaction: &Transaction) {
         let txid = transaction.compute_txid();
+        self.past().paid.retain(|paid| paid.compute_txid() != txid);
         self.wallet()
             .apply_evicted_txs([(txid, self.next_moment())]);
     }
@@ -155,6 +158,7 @@ impl NodeWallet {
         height: u32,
     ) -> Result<Transaction, WalletError> {
         let build = |error: String| WalletError::Build(error);
+        let mut past = self.past();
         let mut wallet = self.wallet();
         let mut builder = wallet.build_tx();
         builder
@@ -172,15 +176,57 @@ impl NodeWallet {
             .extract_tx()
             .map_err(|error| build(error.to_string()))?;
         wallet.apply_unconfirmed_txs([(transaction.clone(), self.next_moment())]);
+        past.paid.push(transaction.clone());
         Ok(transaction)
     }
 
     /// Connects a block.
     pub fn connect(&self, block: &Block, height: u32) {
-        if let Err(error) = self.wallet().apply_block(block, height) {
-            tracing::error!(%error, height, "the wallet refused a block");
+        let mut past = self.past();
+        match self.wallet().apply_block(block, height) {
+            Ok(()) => past.blocks.push((height, block.clone())),
+            Err(error) => tracing::error!(%error, height, "the wallet refused a block"),
         }
     }
+
+    /// The wallet as the blocks up to this height make it, and its own transactions.
+    fn made_again(&self, past: &Past) -> Result<Wallet, WalletError> {
+        let mut wallet = empty(self.key, self.base)?;
+        for (height, block) in &past.blocks {
+            wallet
+                .apply_block(block, *height)
+                .map_err(|error| WalletError::Make(error.to_string()))?;
+        }
+        let paid = past.paid.iter();
+        wallet.apply_unconfirmed_txs(paid.map(|paid| (paid.clone(), self.next_moment())));
+        Ok(wallet)
+    }
+}
+
+/// A wallet that has seen nothing since the base block.
+fn empty(key: Xpriv, base: BestBlock) -> Result<Wallet, WalletError> {
+    let make = |error: String| WalletError::Make(error);
+    let mut wallet = Wallet::create(
+        Bip84(key, KeychainKind::External),
+        Bip84(key, KeychainKind::Internal),
+    )
+    .network(Network::Regtest)
+    .create_wallet_no_persist()
+    .map_err(|error| make(error.to_string()))?;
+    if base.height > 0 {
+        let block = bdk_wallet::chain::BlockId {
+            height: base.height,
+            hash: base.block_hash,
+        };
+        let chain = wallet.latest_checkpoint().insert(block);
+        wallet
+            .apply_update(Update {
+                chain: Some(chain),
+                ..Update::default()
+            })
+            .map_err(|error| make(error.to_string()))?;
+    }
+    Ok(wallet)
 }
 
 impl Listen for NodeWallet {
@@ -197,24 +243,16 @@ impl Listen for NodeWallet {
         self.connect(block, height);
     }
 
+    /// bdk takes what a lost block had for waiting in the mempool. But a claim of an output whose parent is gone
+    /// for good never comes again, and its coins would be spoken for for ever: so what a lost block had counts
+    /// for nothing until a block has it again.
     fn blocks_disconnected(&self, fork_point_block: BestBlock) {
-        let mut wallet = self.wallet();
-        let tip = wallet.latest_checkpoint();
-        let kept: Option<_> = tip
-            .iter()
-            .find(|point| point.height() <= fork_point_block.height);
-        let Some(kept) = kept else { return };
-        // A checkpoint that conflicts above the fork makes bdk forget everything above it.
-        let invalid = bdk_wallet::chain::BlockId {
-            height: kept.height() + 1,
-            hash: <BlockHash as bitcoin::hashes::Hash>::all_zeros(),
-        };
-        let rewound = kept.insert(invalid);
-        if let Err(error) = wallet.apply_update(Update {
-            chain: Some(rewound),
-            ..Update::default()
-        }) {
-            tracing::error!(%error, "the wallet could not follow a reorganisation");
+        let mut past = self.past();
+        past.blocks
+            .retain(|(height, _)| *height <= fork_point_block.height);
+        match self.made_again(&past) {
+            Ok(wallet) => *self.wallet() = wallet,
+            Err(error) => tracing::error!(%error, "the wallet could not follow a reorganisation"),
         }
     }
 }
@@ -271,66 +309,120 @@ impl ChangeDestinationSourceSync for NodeWallet {
 
 #[cfg(test)]
 mod tests {
-    use bitcoin::absolute::LockTime;
+    use bitcoin::block::{Header, Version as BlockVersion};
     use bitcoin::hashes::Hash;
-    use bitcoin::{CompactTarget, TxMerkleNode, TxOut, block, transaction};
+    use bitcoin::transaction::Version;
+    use bitcoin::{BlockHash, CompactTarget, Sequence, TxIn, TxMerkleNode, TxOut, Txid};
 
     use super::*;
 
     const BASE_HEIGHT: u32 = 100;
 
     fn base() -> BestBlock {
-        BestBlock::new(BlockHash::all_zeros(), BASE_HEIGHT)
+        BestBlock::new(BlockHash::from_byte_array([1; 32]), BASE_HEIGHT)
     }
 
-    fn wallet() -> NodeWallet {
-        NodeWallet::new(&[7; 32], base()).unwrap()
-    }
-
-    /// The block after the base, which pays one coin to the wallet.
-    fn block_with_a_coin() -> Block {
-        let payment = Transaction {
-            version: transaction::Version::TWO,
-            lock_time: LockTime::ZERO,
-            input: Vec::new(),
-            output: vec![TxOut {
-                value: Amount::from_sat(1_000_000),
-                script_pubkey: wallet().destination_script(),
-            }],
+    fn block(parent: BlockHash, nonce: u32, txdata: Vec<Transaction>) -> Block {
+        let header = Header {
+            version: BlockVersion::TWO,
+            prev_blockhash: parent,
+            merkle_root: TxMerkleNode::all_zeros(),
+            time: 1_700_000_000,
+            bits: CompactTarget::from_consensus(0x207f_ffff),
+            nonce,
         };
-        Block {
-            header: block::Header {
-                version: block::Version::TWO,
-                prev_blockhash: base().block_hash,
-                merkle_root: TxMerkleNode::all_zeros(),
-                time: 0,
-                bits: CompactTarget::from_consensus(0),
-                nonce: 0,
-            },
-            txdata: vec![payment],
+        Block { header, txdata }
+    }
+
+    fn spending(inputs: &[OutPoint], script: ScriptBuf, sat: u64) -> Transaction {
+        let input = |outpoint: &OutPoint| TxIn {
+            previous_output: *outpoint,
+            sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+            ..TxIn::default()
+        };
+        Transaction {
+            version: Version::TWO,
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: inputs.iter().map(input).collect(),
+            output: vec![TxOut {
+                value: Amount::from_sat(sat),
+                script_pubkey: script,
+            }],
         }
+    }
+
+    fn foreign(number: u8) -> OutPoint {
+        OutPoint::new(Txid::from_byte_array([number; 32]), 0)
+    }
+
+    /// A wallet with a coin of 500,000 sat, that coin, and the block that has it.
+    fn with_coin() -> (NodeWallet, OutPoint, Block) {
+        let wallet = NodeWallet::new(&[7; 32], base()).unwrap();
+        let paid = spending(&[foreign(1)], wallet.destination_script(), 500_000);
+        let coin = OutPoint::new(paid.compute_txid(), 0);
+        let first = block(base().block_hash, 1, vec![paid]);
+        wallet.connect(&first, BASE_HEIGHT + 1);
+        (wallet, coin, first)
+    }
+
+    fn sats(wallet: &NodeWallet) -> (u64, u64) {
+        let balance = wallet.balance();
+        (balance.confirmed_sat, balance.unconfirmed_sat)
+    }
+
+    #[test]
+    fn a_claim_that_a_reorganisation_takes_for_good_gives_its_coin_back() {
+        let (wallet, coin, first) = with_coin();
+        // The other input is of a commitment that loses against another one.
+        let claim = spending(&[foreign(2), coin], wallet.destination_script(), 498_899);
+        let lost = block(first.block_hash(), 2, vec![claim.clone()]);
+        wallet.connect(&lost, BASE_HEIGHT + 2);
+        assert_eq!(sats(&wallet), (498_899, 0));
+
+        let fork = BestBlock::new(first.block_hash(), BASE_HEIGHT + 1);
+        wallet.blocks_disconnected(fork);
+        assert_eq!(wallet.best_block(), fork);
+        let empty = block(first.block_hash(), 3, Vec::new());
+        wallet.connect(&empty, BASE_HEIGHT + 2);
+        assert_eq!(sats(&wallet), (500_000, 0));
+        assert_eq!(wallet.list_confirmed_utxos().unwrap().len(), 1);
+
+        let again = block(empty.block_hash(), 4, vec![claim]);
+        wallet.connect(&again, BASE_HEIGHT + 3);
+        assert_eq!(sats(&wallet), (498_899, 0));
+    }
+
+    #[test]
+    fn coins_of_a_payment_that_waits_stay_spoken_for_through_a_reorganisation() {
+        let (wallet, coin, first) = with_coin();
+        let script = ScriptBuf::new_op_return([1; 20]);
+        let paid = wallet
+            .pay_to(script, Amount::from_sat(100_000), 253, BASE_HEIGHT + 1)
+            .unwrap();
+        assert_eq!(paid.input[0].previous_output, coin);
+        let left = sats(&wallet);
+        assert!(left.1 < 400_000, "{left:?}");
+        let second = block(first.block_hash(), 2, Vec::new());
+        wallet.connect(&second, BASE_HEIGHT + 2);
+        wallet.blocks_disconnected(BestBlock::new(first.block_hash(), BASE_HEIGHT + 1));
+        assert_eq!(sats(&wallet), left);
+        wallet.forget(&paid);
+        assert_eq!(sats(&wallet), (500_000, 0));
     }
 
     #[test]
     fn a_restarted_wallet_does_not_offer_the_coins_of_what_its_earlier_life_signed() {
-        let block = block_with_a_coin();
-        let before = wallet();
-        before.connect(&block, BASE_HEIGHT + 1);
-        assert_eq!(before.list_confirmed_utxos().unwrap().len(), 1);
-        let somebody = ScriptBuf::new_p2wsh(&bitcoin::WScriptHash::all_zeros());
-        let amount = Amount::from_sat(500_000);
-        let signed = before.pay_to(somebody.clone(), amount, 1_000, BASE_HEIGHT + 1);
+        let (before, _, first) = with_coin();
+        let script = ScriptBuf::new_op_return([1; 20]);
+        let amount = Amount::from_sat(100_000);
+        let signed = before.pay_to(script, amount, 1_000, BASE_HEIGHT + 1);
         let signed = signed.unwrap();
         assert!(before.list_confirmed_utxos().unwrap().is_empty());
 
-        let forgetful = wallet();
-        forgetful.connect(&block, BASE_HEIGHT + 1);
-        assert_eq!(forgetful.list_confirmed_utxos().unwrap().len(), 1);
-        let restarted = wallet();
+        let restarted = NodeWallet::new(&[7; 32], base()).unwrap();
         restarted.remember(&signed);
-        restarted.connect(&block, BASE_HEIGHT + 1);
+        restarted.connect(&first, BASE_HEIGHT + 1);
         assert!(restarted.list_confirmed_utxos().unwrap().is_empty());
-        // What it never publishes gives them back.
         restarted.forget(&signed);
         assert_eq!(restarted.list_confirmed_utxos().unwrap().len(), 1);
     }

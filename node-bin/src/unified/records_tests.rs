@@ -87,6 +87,27 @@ fn a_start_finds_what_was_written_with_entries_in_the_order_of_their_numbers() {
     );
 }
 
+/// The rig deletes that folder when a node has to forget.
+#[test]
+fn payments_lie_where_the_api_says_and_a_start_without_them_finds_the_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::new(folder.path().join("store"), names(folder.path()));
+    records.write(&snapshot(&channel())).unwrap();
+    let text = include_str!("../../core/tests/fixtures/record-v1/payment-sent.hex");
+    let bytes: Vec<u8> = bitcoin::hex::FromHex::from_hex(text.trim()).unwrap();
+    let payment = codec::decode_payment(&bytes).unwrap();
+    let write = Write {
+        store: Store::Payment(payment.payment_id),
+        sequence: payment.sequence,
+        content: Content::Payment(Box::new(payment)),
+    };
+    records.write(&write).unwrap();
+    assert_eq!(records.load().unwrap().payments.len(), 1);
+    std::fs::remove_dir_all(folder.path().join(crate::api::PAYMENT_RECORDS)).unwrap();
+    let stored = records.load().unwrap();
+    assert_eq!((stored.channels.len(), stored.payments.len()), (1, 0));
+}
+
 #[test]
 fn a_damaged_record_is_named_and_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -243,6 +243,11 @@ pub enum RigEntry {
         /// The node.
         node: String,
     },
+    /// A unified node's records of payments were deleted while it was down.
+    Forgot {
+        /// The node.
+        node: String,
+    },
     /// A wait ended without what it waited for; the case goes on to be judged.
     WaitEnded {
         /// What was missing.

@@ -131,7 +131,8 @@ fn change(control: Counts, subject: Counts) -> Change {
     }
 }
 
-/// Node, family of points, and what happens there: `B persist.monitor_update, close A-B by A`.
+/// Node, family of points, and what happens there: `B persist.monitor_update, close A-B by A`; before it the
+/// scenario, if the run is of several.
 fn kind_of(record: &CaseRecord) -> String {
     let (at, what) = match (&record.race, &record.pair) {
         (Some(race), _) => (race.points.first(), format!("close {}", race.describe())),
@@ -142,9 +143,21 @@ fn kind_of(record: &CaseRecord) -> String {
         Some(at) => {
             let name = &at.point.name;
             let family = family_of(name).map_or(name.as_str(), |family| family.name);
-            format!("{} {family}, {what}", at.node)
+            let scenario = scenario_of(&record.case_id, &at.node);
+            format!("{scenario}{} {family}, {what}", at.node)
         }
         None => record.case_id.clone(),
+    }
+}
+
+/// The scenario's name before the case's own, which begins with the node; nothing if the run is of one scenario.
+fn scenario_of(case_id: &str, node: &str) -> String {
+    if case_id.starts_with(&format!("{node}.")) {
+        return String::new();
+    }
+    match case_id.split_once(&format!(".{node}.")) {
+        Some((scenario, _)) => format!("{scenario}: "),
+        None => String::new(),
     }
 }
 
@@ -273,5 +286,36 @@ mod tests {
         let mut totals = ComparedRecord::default();
         totals.count(&compare(&control, &subject));
         assert_eq!((totals.regressed, totals.only_control_fail), (1, 1));
+    }
+
+    #[test]
+    fn cases_of_a_family_are_kept_apart_by_their_scenario() {
+        use Verdict::{Fail, Pass};
+        let manager = "B:persist.manager.before[recv x A-B]";
+        let update = "B:persist.monitor_update.written[A-B #2]";
+        let other = "B:persist.monitor_update.before[A-B #9]";
+        // What one scenario lost another cannot make good, whether by the same point or by the same kind of point.
+        let control = [
+            at("fail.B.same.1", manager, Pass),
+            at("mpp.B.same.1", manager, Pass),
+            at("fail.B.u9.1", other, Pass),
+            at("mpp.B.u9.1", other, Fail),
+        ];
+        let subject = [
+            at("fail.B.same.1", manager, Pass),
+            at("mpp.B.same.1", manager, Fail),
+            at("fail.B.u2.1", update, Fail),
+            at("mpp.B.u2.1", update, Pass),
+        ];
+        let named = |name: &str, change| (name.to_owned(), change);
+        assert_eq!(
+            changes(&control, &subject),
+            [
+                named("fail.B.same.1", Change::Same),
+                named("mpp.B.same.1", Change::Regressed),
+                named("fail: B persist.monitor_update, fault", Change::Regressed),
+                named("mpp: B persist.monitor_update, fault", Change::Fixed),
+            ]
+        );
     }
 }

@@ -11,6 +11,7 @@ use crate::evidence::{Evidence, Verdict};
 mod alive;
 mod armed;
 mod at_rest;
+mod bumped;
 mod case;
 pub mod chain_view;
 mod close;
@@ -21,6 +22,7 @@ mod ledger;
 mod node_accounts;
 pub mod outcome;
 mod process;
+mod restored;
 mod witnesses;
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ fn rig_line(did: &RigEntry) -> String {
         RigEntry::Reorged { height, blocks } => {
             format!("takes {blocks} blocks off; the chain is at {height} without them")
         }
+        RigEntry::Forgot { node } => format!("deletes {node}'s records of payments"),
         RigEntry::Restored { node } => format!("puts old data of {node} in place"),
         RigEntry::Mined { height, blocks } => format!("mines {blocks} blocks up to {height}"),
         RigEntry::WaitEnded { missing } => format!("waited in vain for {missing}"),

@@ -227,6 +227,11 @@ pub enum StepKind {
         /// Which.
         node: String,
     },
+    /// SIGKILL a unified node at rest, delete its records of payments, and start it again.
+    Forget {
+        /// Which.
+        node: String,
+    },
 }
 
 impl Step {
@@ -306,6 +311,9 @@ pub struct Expectation {
     /// side has to take all that is in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub revoked: BTreeMap<String, String>,
+    /// Nodes that have to publish a spend of an output of a channel's close once more, for a higher fee.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bumped: Vec<String>,
 }
 
 /// A payment's outcome.

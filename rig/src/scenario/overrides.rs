@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::{Error as WordError, StrDeserializer};
 
 use super::error::advice;
-use super::model::{Node, NodeKind, Persist, Scenario};
+use super::model::{Node, NodeKind, Persist, Scenario, StepKind};
 
 /// Something about a node that the command line can set.
 pub trait Setting: Copy + DeserializeOwned {
@@ -63,6 +63,19 @@ pub enum OverrideError {
         /// What there is instead.
         advice: String,
     },
+    /// A step asks of a node what its kind cannot do.
+    #[error(
+        "scenario {scenario}: step {step} has {node} forget its payments, which a stock node cannot: it is nothing \
+         without its manager; leave {node} `unified`"
+    )]
+    CannotForget {
+        /// The scenario's name.
+        scenario: String,
+        /// The step's label.
+        step: String,
+        /// The node.
+        node: String,
+    },
 }
 
 /// One such option: `stock` for every node, `B=stock` for one.
@@ -98,7 +111,7 @@ impl Scenario {
     /// later counts. Changes nothing if one of the named nodes does not exist.
     ///
     /// # Errors
-    /// A node that the scenario does not have.
+    /// A node that the scenario does not have, or one of a kind that cannot do what a step asks of it.
     pub fn set<T: Setting>(&mut self, overrides: &[Override<T>]) -> Result<(), OverrideError> {
         let mut every = None;
         let mut of_node: BTreeMap<&str, T> = BTreeMap::new();
@@ -118,9 +131,29 @@ impl Scenario {
                 advice: advice(node, self.nodes.keys().map(String::as_str)),
             });
         }
-        for (name, node) in &mut self.nodes {
+        let mut nodes = self.nodes.clone();
+        for (name, node) in &mut nodes {
             if let Some(value) = of_node.get(name.as_str()).copied().or(every) {
                 value.set(node);
+            }
+        }
+        self.check_forgetting(&nodes)?;
+        self.nodes = nodes;
+        Ok(())
+    }
+
+    fn check_forgetting(&self, nodes: &BTreeMap<String, Node>) -> Result<(), OverrideError> {
+        for step in &self.act {
+            if let StepKind::Forget { node } = &step.kind
+                && nodes
+                    .get(node)
+                    .is_some_and(|node| node.kind == NodeKind::Stock)
+            {
+                return Err(OverrideError::CannotForget {
+                    scenario: self.name.clone(),
+                    step: step.label.clone(),
+                    node: node.clone(),
+                });
             }
         }
         Ok(())

@@ -89,6 +89,7 @@ pub(super) enum RawStepKind {
         sat_per_kw: Spanned<u32>,
     },
     Restart(Word),
+    Forget(Word),
 }
 
 #[derive(Clone)]
@@ -122,6 +123,7 @@ pub(super) struct RawExpect {
     pub(super) payments: Vec<(Word, Spanned<ExpectedPayment>)>,
     pub(super) closed: Vec<Word>,
     pub(super) revoked: Option<Spanned<BTreeMap<String, String>>>,
+    pub(super) bumped: Vec<Word>,
 }
 
 pub(super) struct RawCase {
@@ -230,7 +232,7 @@ fn read_channel(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<R
     })
 }
 
-const STEPS: [&str; 19] = [
+const STEPS: [&str; 20] = [
     "pay",
     "await",
     "claim",
@@ -250,6 +252,7 @@ const STEPS: [&str; 19] = [
     "restore",
     "stop",
     "start",
+    "forget",
 ];
 
 fn read_step(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> Option<RawStep> {
@@ -338,6 +341,9 @@ fn read_step_of_chain_or_node(
         "restart" => keys
             .required("node", "which one", complaints)
             .map(RawStepKind::Restart),
+        "forget" => keys
+            .required("node", "which one", complaints)
+            .map(RawStepKind::Forget),
         // All others are `read_step`'s.
         _ => None,
     }
@@ -413,6 +419,7 @@ fn read_payment(keys: &mut Keys<'_>, complaints: &mut Complaints<'_>) -> Option<
 fn read_expect(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> RawExpect {
     let closed = keys.optional("closed", complaints);
     let revoked = keys.optional("revoked", complaints);
+    let bumped = keys.optional("bumped", complaints);
     let mut payments = Vec::new();
     if let Some(table) = keys.table("payments", "[expect.payments]", complaints) {
         for (id, value) in table.entries() {
@@ -428,6 +435,7 @@ fn read_expect(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> RawExpect
         payments,
         closed: plain(closed).unwrap_or_default(),
         revoked,
+        bumped: plain(bumped).unwrap_or_default(),
     }
 }
 

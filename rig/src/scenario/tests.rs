@@ -760,6 +760,103 @@ fn a_channel_that_a_step_opens_cannot_be_used_before() {
     }
 }
 
+/// [`GOOD`]'s nodes do this, and nothing has to come of it but that `B-C` closes.
+fn errors_of_acting(act: &str) -> String {
+    let close = "[[act]]\ndo = \"force_close\"\nchannel = \"B-C\"\nby = \"C\"\n";
+    errors_of(&acting(&format!("{act}{close}"), "closed = [\"B-C\"]"))
+}
+
+/// A step of this kind with these keys.
+fn step(what: &str, keys: &str) -> String {
+    format!("[[act]]\ndo = \"{what}\"\n{keys}\n")
+}
+
+#[test]
+fn steps_that_act_on_the_chain_or_on_a_whole_node_are_refused_where_they_cannot_be_done() {
+    let reorg = |blocks: u32| step("reorg", &format!("blocks = {blocks}"));
+    let of_node = |what: &str, node: &str| step(what, &format!("node = \"{node}\""));
+    let copy =
+        |node: &str, name: &str| step("snapshot", &format!("node = \"{node}\"\nname = \"{name}\""));
+    let back = |node: &str, name: &str| {
+        step(
+            "restore",
+            &format!("node = \"{node}\"\nsnapshot = \"{name}\""),
+        )
+    };
+    let stop = |node: &str| of_node("stop", node);
+    let start = |node: &str| of_node("start", node);
+    let good = [
+        reorg(1),
+        reorg(6),
+        copy("A", "old") + &copy("C", "older") + &back("C", "older") + &back("A", "old"),
+        stop("A") + &start("A") + &stop("A") + &start("A"),
+        of_node("forget", "A") + &of_node("forget", "C"),
+    ];
+    for act in good {
+        assert_eq!(errors_of_acting(&act), "none", "{act}");
+    }
+    let bad = [
+        (reorg(0), "`blocks` is from 1 to 6"),
+        (reorg(7), "`blocks` is from 1 to 6"),
+        (step("reorg", ""), "needs `blocks`"),
+        (copy("D", "old"), "no node `D`"),
+        (copy("A", "an old one"), "cannot name a snapshot"),
+        (copy("A", "old") + &copy("B", "old"), "called `old` already"),
+        (step("snapshot", "node = \"A\""), "needs `name`"),
+        (back("A", "old"), "no step before makes a snapshot `old`"),
+        (back("A", "old") + &copy("A", "old"), "no step before makes"),
+        (
+            copy("A", "before") + &back("A", "befor"),
+            "did you mean `before`?",
+        ),
+        (
+            copy("A", "old") + &back("C", "old"),
+            "snapshot `old` is of A, not of C",
+        ),
+        (copy("A", "old") + &back("D", "old"), "no node `D`"),
+        (stop("D"), "no node `D`"),
+        (stop("A") + &stop("A"), "A is stopped already"),
+        (start("A"), "no step before has stopped A"),
+        (stop("C") + &start("A"), "no step before has stopped A"),
+        (start("A") + &stop("A"), "no step before has stopped A"),
+        (of_node("forget", "D"), "no node `D`"),
+        (of_node("forget", "B"), "B is a stock node"),
+        (step("forget", ""), "needs `node`"),
+    ];
+    for (act, words) in bad {
+        let errors = errors_of_acting(&act);
+        assert!(errors.contains(words), "{act}: {errors}");
+    }
+}
+
+#[test]
+fn a_node_that_has_to_forget_cannot_be_made_a_stock_node_on_the_command_line() {
+    let forget = step("forget", "label = \"lost\"\nnode = \"C\"");
+    let mut scenario = parse(&acting(&forget, ""), "forget.toml", "forget").unwrap();
+    let before = scenario.clone();
+    let kinds = |word: &str| [word.parse::<Override<NodeKind>>().unwrap()];
+    for word in ["stock", "C=stock"] {
+        let refused = scenario.set(&kinds(word)).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("scenario forget: step lost has C forget its payments"),
+            "{refused}"
+        );
+        assert_eq!(scenario, before);
+    }
+    scenario.set(&kinds("A=stock")).unwrap();
+}
+
+#[test]
+fn only_a_node_of_a_channel_that_closes_can_have_to_bump() {
+    let expecting = |bumped: &str| {
+        let closed = "closed = [\"B-C\"]";
+        errors_of(&change(closed, &format!("{closed}\nbumped = {bumped}")))
+    };
+    assert_eq!(expecting("[\"B\", \"C\"]"), "none");
+    assert!(expecting("[\"A\"]").contains("no channel of A is in `closed`"));
+    assert!(expecting("[\"D\"]").contains("no node `D`"));
+}
+
 /// The README's example is `forward` but for C's chain; its errors are those of two slips in it.
 #[test]
 fn the_example_and_the_errors_of_the_readme_are_true() {

@@ -10,7 +10,7 @@ use super::rig_fault::{RigFault, Stop};
 use super::set_up::ordered;
 use super::stage::Stage;
 use crate::evidence::{MadePayment, OpenedChannel, RigEntry};
-use crate::scenario::{PaymentMoment, Step, StepKind};
+use crate::scenario::{NodeKind, PaymentMoment, Step, StepKind};
 
 impl Stage {
     /// All steps. Stops early when something awaited will not come.
@@ -93,6 +93,7 @@ impl Stage {
             StepKind::Quiet => self.quiet().await,
             StepKind::Tick => self.tick_all().await,
             StepKind::Restart { node } => self.restart(label, node).await,
+            StepKind::Forget { node } => self.forget(label, node).await,
         }
     }
 
@@ -218,6 +219,27 @@ impl Stage {
         self.quiet().await?;
         self.progress.done.insert(done);
         self.kill(node).await
+    }
+
+    /// The node comes back with its monitors and without its records of payments.
+    async fn forget(&mut self, label: &str, name: &str) -> Result<(), Stop> {
+        if self.node(name)?.node.kind != NodeKind::Unified {
+            let why = format!("a stock node such as {name} has no records of payments to forget");
+            return Err(RigFault::BadPlan(why).into());
+        }
+        let done = format!("forgotten {label}");
+        if self.progress.done.contains(&done) {
+            return Ok(());
+        }
+        self.quiet().await?;
+        self.progress.done.insert(done);
+        let killed = self.kill(name).await;
+        if matches!(killed, Err(Stop::Interrupted)) {
+            self.around.scratch.forget_payments(name)?;
+            let node = name.to_owned();
+            self.recorder().rig(RigEntry::Forgot { node });
+        }
+        killed
     }
 
     /// Kills a node and says that it has to be brought back.

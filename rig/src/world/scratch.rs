@@ -1,10 +1,12 @@
-//! The folder of one case: where it lives, what is in it, and that it goes away again. Never looks
-//! into a node's data, only copies it.
+//! The folder of one case: where it lives, what is in it, and that it goes away again. Copies a node's data
+//! without looking into it; knows but one folder there, the one to delete when a node has to forget.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use node_bin::api::PAYMENT_RECORDS;
 
 use super::rig_fault::RigFault;
 
@@ -128,6 +130,17 @@ impl CaseScratch {
         copy_folder(&self.saved(node, name), &data).map_err(fault)
     }
 
+    /// Deletes a unified node's records of payments, if it has any.
+    pub(super) fn forget_payments(&self, node: &str) -> Result<(), RigFault> {
+        let records = self.data(node).join(PAYMENT_RECORDS);
+        match fs::remove_dir_all(&records) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(RigFault::folder(&records, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn saved(&self, node: &str, name: &str) -> PathBuf {
         self.path.join("stored").join(format!("{node}={name}"))
     }
@@ -204,6 +217,23 @@ mod tests {
             assert_eq!(fs::read_to_string(kept.join(file)).unwrap(), "kept");
         }
         assert!(!kept.join("A.0").exists(), "a socket is not evidence");
+    }
+
+    #[test]
+    fn a_node_that_forgets_loses_its_payments_and_nothing_else() {
+        let root = bitcoind::tempfile::tempdir().unwrap();
+        let scratch = CaseScratch::create(root.path()).unwrap();
+        scratch.forget_payments("B").unwrap();
+        let data = scratch.data("A");
+        for file in ["names.json", "store/monitors/one", "store/payments/one"] {
+            fs::create_dir_all(data.join(file).parent().unwrap()).unwrap();
+            fs::write(data.join(file), "kept").unwrap();
+        }
+        scratch.forget_payments("A").unwrap();
+        assert!(!data.join("store/payments").exists());
+        for file in ["names.json", "store/monitors/one"] {
+            assert_eq!(fs::read_to_string(data.join(file)).unwrap(), "kept");
+        }
     }
 
     #[test]

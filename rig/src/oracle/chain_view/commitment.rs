@@ -1,7 +1,7 @@
 //! How a channel's funding output was spent, and what became of every output of a commitment. Owns
 //! the classification; whether a close was wanted is for the oracles.
 
-use bitcoin::{OutPoint, Txid};
+use bitcoin::{OutPoint, Transaction, TxIn, Txid};
 
 use super::witness::{self, OutputKind, SpendPath};
 use super::{ChainView, Spend};
@@ -144,10 +144,20 @@ impl Closure {
     }
 }
 
-/// BOLT 3: a commitment hides its number in the lower three bytes of lock time and sequence, under
-/// 0x20 and 0x80.
 fn is_commitment(spend: &Spend<'_>) -> bool {
     let transaction = &spend.by.transaction;
-    let sequence = transaction.input[spend.input].sequence.to_consensus_u32();
+    is_numbered(transaction, &transaction.input[spend.input])
+}
+
+/// BOLT 3: a commitment hides its number in the lower three bytes of lock time and sequence, under
+/// 0x20 and 0x80.
+fn is_numbered(transaction: &Transaction, input: &TxIn) -> bool {
+    let sequence = input.sequence.to_consensus_u32();
     transaction.lock_time.to_consensus_u32() >> 24 == 0x20 && sequence >> 24 == 0x80
+}
+
+/// Whether the transaction is a commitment of the channel with this funding output.
+pub fn is_commitment_spending(transaction: &Transaction, funding: &OutPoint) -> bool {
+    let mut inputs = transaction.input.iter();
+    inputs.any(|input| input.previous_output == *funding && is_numbered(transaction, input))
 }

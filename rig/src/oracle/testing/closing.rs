@@ -44,6 +44,15 @@ impl World {
     /// `by` publishes its commitment with these HTLCs; everything is swept, as far as the HTLCs'
     /// endings let it. Wallets follow.
     pub fn force_close(&mut self, label: &str, by: &str, htlcs: &[OnChain]) -> Txid {
+        self.close_alone(label, by, htlcs, false)
+    }
+
+    /// The same with a commitment that is revoked: the other side takes what is `by`'s balance.
+    pub fn cheat(&mut self, label: &str, by: &str, htlcs: &[OnChain]) -> Txid {
+        self.close_alone(label, by, htlcs, true)
+    }
+
+    fn close_alone(&mut self, label: &str, by: &str, htlcs: &[OnChain], is_punished: bool) -> Txid {
         let channel = self.channel(label);
         let other = if channel.opener == by {
             &channel.acceptor
@@ -55,9 +64,13 @@ impl World {
         self.publish(by, &commitment);
         self.mine(vec![commitment.clone()]);
         let delayed = delayed_script();
-        let local = vec![vec![1; 71], vec![], delayed.to_bytes()];
+        let (taker, choice) = match is_punished {
+            true => (other.as_str(), vec![1]),
+            false => (by, vec![]),
+        };
+        let local = vec![vec![1; 71], choice, delayed.to_bytes()];
         self.sweep(
-            by,
+            taker,
             OutPoint::new(txid, 0),
             commitment.output[0].value.to_sat(),
             local,
@@ -130,6 +143,18 @@ impl World {
         *self.wallets.get_mut(node).unwrap() += value_sat - FEE_SAT;
         self.publish(node, &sweep);
         self.mine(vec![sweep]);
+    }
+
+    /// A node publishes a commitment of its own as the channel is now, and no block takes it.
+    pub fn publish_commitment(&mut self, label: &str, by: &str) {
+        let commitment = self.commitment(&self.channel(label), by, &[]);
+        self.publish(by, &commitment);
+    }
+
+    /// A node publishes a spend of an output to its wallet for this fee, and no block takes it.
+    pub fn publish_spend(&mut self, node: &str, outpoint: OutPoint, value_sat: u64, fee_sat: u64) {
+        let spend = transaction(&[outpoint], &[(wallet_script(node), value_sat - fee_sat)]);
+        self.publish(node, &spend);
     }
 
     /// The node says that it published this.

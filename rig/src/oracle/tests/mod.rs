@@ -10,6 +10,8 @@ mod conservation;
 mod htlc_outputs;
 mod ledger;
 mod opening;
+mod penalties;
+mod published;
 mod settled;
 
 /// A pays B directly.

@@ -19,6 +19,7 @@ pub(super) struct Outcomes {
     payments: BTreeMap<String, (Range<usize>, ExpectedPayment)>,
     closed: Vec<Word>,
     revoked: BTreeMap<String, String>,
+    bumped: Vec<String>,
 }
 
 impl Outcomes {
@@ -56,10 +57,12 @@ impl Outcomes {
             Some(revoked) => check_revoked(revoked, &raw.closed, topology, complaints),
             None => BTreeMap::new(),
         };
+        let bumped = check_bumped(raw.bumped, &raw.closed, topology, complaints);
         Outcomes {
             payments,
             closed: raw.closed,
             revoked,
+            bumped,
         }
     }
 
@@ -89,6 +92,7 @@ impl Outcomes {
                 .collect(),
             closed: self.closed.into_iter().map(Spanned::into_inner).collect(),
             revoked: self.revoked,
+            bumped: self.bumped,
         }
     }
 }
@@ -118,6 +122,29 @@ fn check_revoked(
         }
     }
     revoked.into_inner()
+}
+
+/// Who is to bump must have something to bump.
+fn check_bumped(
+    bumped: Vec<Word>,
+    closed: &[Word],
+    topology: &Topology,
+    complaints: &mut Complaints<'_>,
+) -> Vec<String> {
+    for node in &bumped {
+        let name = node.get_ref();
+        let is_its = |label: &&Word| {
+            let mut channels = topology.channels.iter();
+            channels.any(|known| {
+                known.channel.label == *label.get_ref() && known.channel.peer_of(name).is_some()
+            })
+        };
+        if topology.node(node, complaints) && !closed.iter().any(|label| is_its(&label)) {
+            let message = format!("no channel of {name} is in `closed`, so it has nothing to bump");
+            complaints.at(node.span(), message);
+        }
+    }
+    bumped.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// Checks the pinned cases.

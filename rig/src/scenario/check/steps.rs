@@ -14,7 +14,7 @@ use super::topology::Topology;
 use super::{check_name, payments};
 use crate::scenario::error::{Complaints, advice};
 use crate::scenario::keys::Word;
-use crate::scenario::model::{ExpectedPayment, Payment, PaymentMoment, Step, StepKind};
+use crate::scenario::model::{ExpectedPayment, NodeKind, Payment, PaymentMoment, Step, StepKind};
 use crate::scenario::raw::{RawPayment, RawStep, RawStepKind};
 
 /// The most blocks that one step mines: regtest chains age.
@@ -256,6 +256,12 @@ impl<'w> Walk<'w> {
                     node: node.into_inner(),
                 }
             }
+            RawStepKind::Forget(node) => {
+                self.forget(&node, complaints);
+                StepKind::Forget {
+                    node: node.into_inner(),
+                }
+            }
             // All others are `step`'s.
             _ => return None,
         })
@@ -457,6 +463,19 @@ impl<'w> Walk<'w> {
         self.topology.node(node, complaints);
         if !self.stopped.remove(node.get_ref()) {
             let message = format!("no step before has stopped {}", node.get_ref());
+            complaints.at(node.span(), message);
+        }
+    }
+
+    /// The command line may still set another kind; [`Scenario::set`](crate::scenario::Scenario::set) looks again.
+    fn forget(&self, node: &Word, complaints: &mut Complaints<'_>) {
+        self.topology.node(node, complaints);
+        let name = node.get_ref();
+        let kind = self.topology.nodes.get(name).map(|node| node.kind);
+        if kind == Some(NodeKind::Stock) {
+            let message = format!(
+                "{name} is a stock node, which is nothing without its manager: only a `unified` one can forget"
+            );
             complaints.at(node.span(), message);
         }
     }

@@ -1,0 +1,163 @@
+//! What nodes published, in a block or not.
+
+use bitcoin::OutPoint;
+
+use super::chain::{DOWNSTREAM_MSAT, UPSTREAM_MSAT, on_chain, under_way};
+use super::{assert_finds, assert_passes, direct, judgement};
+use crate::evidence::{Evidence, RigEntry, Verdict};
+use crate::oracle::testing::{Ending, FEE_SAT, World};
+use crate::scenario::{Step, StepKind};
+
+/// C closes B-C, claims on chain, and has to bump; what it sweeps is worth so much.
+fn closed_by_c() -> (World, OutPoint, u64) {
+    let (mut world, upstream) = under_way();
+    let commitment = world.force_close(
+        "B-C",
+        "C",
+        &[on_chain(DOWNSTREAM_MSAT, false, Ending::Preimage)],
+    );
+    world.fulfil("A", "B", upstream, 1, UPSTREAM_MSAT);
+    let made = world.evidence.payments[0].clone();
+    world.claimed_event(&made);
+    world.sent_event(&made, 1);
+    world.live();
+    world.evidence.plan.scenario.expect.bumped = vec!["C".into()];
+    // What was pushed to C, its own balance: the sweep of it cost `FEE_SAT`.
+    (world, OutPoint::new(commitment, 0), 300_000)
+}
+
+fn is_bumped(world: World) -> bool {
+    let evidence = world.rest();
+    let close = judgement(&evidence, "close");
+    if close.verdict == Verdict::Pass {
+        assert_passes(&evidence);
+        return true;
+    }
+    let (message, _) = assert_finds(&evidence, "close", "not-bumped");
+    assert!(message.starts_with("C never published"), "{message}");
+    false
+}
+
+#[test]
+fn a_spend_of_a_close_that_is_published_again_for_more_is_a_bump() {
+    let (mut world, output, value_sat) = closed_by_c();
+    world.publish_spend("C", output, value_sat, FEE_SAT + 1);
+    assert!(is_bumped(world));
+}
+
+#[test]
+fn a_claim_that_is_published_but_once_is_found() {
+    let (world, ..) = closed_by_c();
+    let evidence = world.rest();
+    let (_, lines) = assert_finds(&evidence, "close", "not-bumped");
+    assert!(
+        lines.iter().any(|line| line.ends_with("for 500 sat")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn the_same_again_for_as_much_for_less_by_another_or_of_something_else_is_no_bump() {
+    for fee_sat in [FEE_SAT, FEE_SAT - 1] {
+        let (mut world, output, value_sat) = closed_by_c();
+        world.publish_spend("C", output, value_sat, fee_sat);
+        assert!(!is_bumped(world), "{fee_sat} sat");
+    }
+    let (mut world, output, value_sat) = closed_by_c();
+    world.publish_spend("B", output, value_sat, FEE_SAT + 1);
+    assert!(!is_bumped(world), "by another");
+    let (mut world, output, value_sat) = closed_by_c();
+    let elsewhere = OutPoint::new(output.txid, 77);
+    world.publish_spend("C", elsewhere, value_sat, FEE_SAT + 1);
+    assert!(!is_bumped(world), "of something else");
+}
+
+#[test]
+fn a_fee_that_nobody_knows_is_no_bump() {
+    let (mut world, output, value_sat) = closed_by_c();
+    // It gives out more than it takes in.
+    world.publish_spend("C", output, 2 * value_sat, FEE_SAT + 1);
+    assert!(!is_bumped(world));
+}
+
+fn said(world: &mut World, label: &str, act: impl FnOnce(&mut World)) {
+    let label = label.to_owned();
+    world.rig(RigEntry::StepBegun {
+        label: label.clone(),
+    });
+    act(world);
+    world.rig(RigEntry::StepEnded { label });
+}
+
+/// B's data is copied, a payment is made before or after it, B is put back, and A closes.
+fn put_back(pays_after_copy: bool, then: impl FnOnce(&mut World)) -> Evidence {
+    let mut world = direct();
+    let (node, name) = ("B".to_owned(), "old".to_owned());
+    let snapshot = name.clone();
+    let kinds = [
+        (
+            "copy",
+            StepKind::Snapshot {
+                node: node.clone(),
+                name,
+            },
+        ),
+        (
+            "back",
+            StepKind::Restore {
+                node: node.clone(),
+                snapshot,
+            },
+        ),
+    ];
+    for (label, kind) in kinds {
+        let label = label.to_owned();
+        world.evidence.plan.scenario.act.push(Step { label, kind });
+    }
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    let pay = |world: &mut World| world.pay("p", &["A", "B"], 1, 50_000_000);
+    if !pays_after_copy {
+        pay(&mut world);
+    }
+    said(&mut world, "copy", |_| {});
+    if pays_after_copy {
+        pay(&mut world);
+    }
+    said(&mut world, "back", |world| {
+        world.restart("B");
+        world.rig(RigEntry::Restored { node });
+    });
+    then(&mut world);
+    world.force_close("A-B", "A", &[]);
+    world.rest()
+}
+
+#[test]
+fn a_node_that_was_put_back_and_leaves_the_close_to_its_peer_passes() {
+    assert_passes(&put_back(true, |_| {}));
+}
+
+#[test]
+fn a_revoked_commitment_that_a_node_publishes_after_it_was_put_back_is_found_though_no_block_has_it()
+ {
+    let evidence = put_back(true, |world| world.publish_commitment("A-B", "B"));
+    let (message, _) = assert_finds(&evidence, "close", "stale-commitment");
+    assert!(
+        message.contains("a commitment of A-B that it had revoked"),
+        "{message}"
+    );
+}
+
+#[test]
+fn old_data_that_is_not_stale_may_be_published_and_so_may_a_cheat_that_was_meant() {
+    let evidence = put_back(false, |world| world.publish_commitment("A-B", "B"));
+    assert_passes(&evidence);
+    let mut evidence = put_back(true, |world| world.publish_commitment("A-B", "B"));
+    let revoked = &mut evidence.plan.scenario.expect.revoked;
+    revoked.insert("A-B".into(), "B".into());
+    let close = judgement(&evidence, "close");
+    assert!(
+        close.findings.iter().all(|f| f.code != "stale-commitment"),
+        "{close:#?}"
+    );
+}

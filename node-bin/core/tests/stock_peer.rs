@@ -197,7 +197,8 @@ impl World {
             let transactions = if block == 0 { transactions } else { &[] };
             self.stock.connect_block(self.height, transactions);
             let placed = |(index, transaction): (usize, &Transaction)| PlacedTransaction {
-                index: index as u32,
+                // A block begins with its coinbase, which nobody looks at here.
+                index: index as u32 + 1,
                 transaction: transaction.clone(),
             };
             self.engine.input(Input::BlockConnected {

@@ -269,9 +269,9 @@ impl Stock {
     /// Takes part in a block.
     pub fn connect_block(&mut self, height: u32, transactions: &[Transaction]) {
         let header = header(height);
-        let placed: Vec<(usize, &Transaction)> = transactions
-            .iter()
-            .enumerate()
+        // A block begins with its coinbase.
+        let placed: Vec<(usize, &Transaction)> = (1..)
+            .zip(transactions)
             .filter(|(_, transaction)| self.confirmed.insert(transaction.compute_txid()))
             .collect();
         for confirm in [&self.manager as &dyn Confirm, &*self.monitor] {

@@ -21,6 +21,12 @@ impl Channel {
     /// The connection is there: `channel_reestablish` goes first.
     pub(crate) fn peer_up(&mut self, environment: &Environment, out: &mut Outbox) {
         self.volatile.connection = Connection::Reestablishing;
+        let message = self.reestablish(environment);
+        self.send(message, out);
+    }
+
+    /// Where this side stands. It also proves to a peer that lost data that it did.
+    fn reestablish(&self, environment: &Environment) -> Message {
         let last_secret = self
             .record
             .counterparty
@@ -33,7 +39,7 @@ impl Channel {
                     .get_secret(secret_index(number))
             });
         let keys = environment.channel_keys(&self.record.parameters.keys_id);
-        let message = msgs::ChannelReestablish {
+        Message::ChannelReestablish(msgs::ChannelReestablish {
             channel_id: self.id(),
             next_local_commitment_number: self.record.holder.number + 1,
             next_remote_commitment_number: self.record.counterparty.number,
@@ -42,8 +48,23 @@ impl Channel {
                 .commitment_point(self.record.holder.number, &environment.secp),
             next_funding: None,
             my_current_funding_locked: None,
+        })
+    }
+
+    /// A peer still believes in a channel that was closed by force. It may have lost its data, and then must not
+    /// publish what it has: so it is shown where the channel stands before it is told that it is over. Once a
+    /// connection, since a peer that has forgotten the channel may answer each time.
+    pub(crate) fn answer_when_closed(&mut self, environment: &Environment, out: &mut Outbox) {
+        let peer = self.peer();
+        if self.volatile.connection == Connection::Down {
+            self.volatile.connection = Connection::Reestablishing;
+            out.send_now(peer, self.reestablish(environment));
+        }
+        let error = msgs::ErrorMessage {
+            channel_id: self.id(),
+            data: "the channel is closed".into(),
         };
-        self.send(Message::ChannelReestablish(message), out);
+        out.send_now(peer, Message::Error(error));
     }
 
     /// The connection is gone, and with it all that was not signed (BOLT 2).

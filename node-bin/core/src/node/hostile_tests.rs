@@ -236,6 +236,52 @@ fn what_a_lost_connection_asked_for_is_not_sent_on_the_next_one() {
     );
 }
 
+/// The peer lost its data, and was killed before it had written that it must not publish what it has. All that it
+/// hears in its next life is what a node says of a channel that it has closed.
+#[test]
+fn a_peer_that_lost_its_data_is_shown_so_by_a_node_that_has_closed_the_channel() {
+    let mut world = flows::start("direct", 1).unwrap();
+    let (ours, peer) = (world.nodes[A].node_id, world.nodes[B].node_id);
+    let channel_id = channel_between(&world, A, B);
+    let mut stale = engine_of(&world, B);
+    // A payment that B's old data knows nothing of.
+    world.run_to_rest();
+    let mut engine = engine_of(&world, A);
+    engine.input(Input::Command {
+        id: 1,
+        command: Command::ForceClose { channel_id },
+    });
+    engine.input(Input::PeerDown { peer });
+    engine.input(Input::PeerUp { peer });
+    drive(&mut engine);
+    stale.input(Input::PeerDown { peer: ours });
+    stale.input(Input::PeerUp { peer: ours });
+    let reestablish = sent(&drive(&mut stale)).remove(0);
+    let message = reestablish.clone();
+    engine.input(Input::Message { peer, message });
+    let answers = sent(&drive(&mut engine));
+    assert_eq!(names(&answers), ["channel_reestablish", "error"]);
+    for message in answers {
+        stale.input(Input::Message {
+            peer: ours,
+            message,
+        });
+    }
+    let publishes = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Broadcast { .. } | Effect::BumpCommitment { .. }
+        )
+    };
+    let done = drive(&mut stale);
+    assert!(!done.iter().any(publishes), "{done:?}");
+    assert!(stale.node.channels[&channel_id].record.closure.is_some());
+    // A peer that answers for ever is not answered for ever.
+    let message = reestablish;
+    engine.input(Input::Message { peer, message });
+    assert_eq!(names(&sent(&drive(&mut engine))), ["error"]);
+}
+
 #[test]
 fn a_second_connection_without_the_end_of_the_first_starts_over() {
     let world = flows::start("direct", 1).unwrap();

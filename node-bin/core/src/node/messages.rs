@@ -164,9 +164,7 @@ impl Node {
         match message {
             Message::ChannelReestablish(m) => {
                 channel.heed_proof(m, &self.environment, out)?;
-                let data = "the channel is closed".into();
-                let error = Message::Error(msgs::ErrorMessage { channel_id, data });
-                out.send_now(channel.peer(), error);
+                channel.answer_when_closed(&self.environment, out);
                 Ok(())
             }
             // It cannot be answered any more, but its preimage is worth money upstream.

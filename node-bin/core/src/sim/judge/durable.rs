@@ -286,8 +286,13 @@ pub fn acknowledged(
                 htlc_id: add.htlc_id,
             };
             let htlc = after.inbound.get(&add.htlc_id);
-            let is_resolved =
-                after.closure.is_some() || htlc.is_none_or(|htlc| htlc.resolution.is_some());
+            // Of a closed channel, the chain resolves what nobody pays on and the user cannot claim.
+            let is_claimable = user.handled().any(|event| {
+                matches!(event, UserEvent::PaymentClaimable { payment_hash, .. }
+                    if *payment_hash == add.payment_hash)
+            });
+            let is_resolved = htlc.is_none_or(|htlc| htlc.resolution.is_some())
+                || (after.closure.is_some() && !is_claimable);
             (!is_resolved && !Sources::of(durable).names(&id))
                 .then(|| format!("inbound HTLC {} is nowhere else", add.htlc_id))
         }
@@ -312,7 +317,14 @@ pub fn acknowledged(
                 (_, false) => Some("the user has not handled PaymentClaimed".to_owned()),
             }
         }
-        MonitorEvent::HolderForceClosed { .. } | MonitorEvent::CommitmentTxConfirmed => None,
+        MonitorEvent::HolderForceClosed { .. } => {
+            let handled = user.handled().any(|event| {
+                matches!(event, UserEvent::ChannelClosed { channel_id, .. }
+                    if *channel_id == after.parameters.channel_id)
+            });
+            (!handled).then(|| "the user has not handled ChannelClosed".to_owned())
+        }
+        MonitorEvent::CommitmentTxConfirmed => None,
     }
 }
 

@@ -178,7 +178,8 @@ pub fn mirrored(spec: &CommitmentSpec) -> CommitmentSpec {
 
 /// What both sides own after the payments that went through.
 pub fn owned(world: &World, opened: &OpenedChannel) -> [u64; 2] {
-    let mut balances_msat = opened.balances_msat;
+    let mut received_msat = opened.balances_msat;
+    let mut paid_msat = [0; 2];
     for payment in &world.flow.payments {
         let sent = payment.was_sent(world);
         let hops = payment.parts.iter().filter(|_| sent).flat_map(|part| {
@@ -189,11 +190,12 @@ pub fn owned(world: &World, opened: &OpenedChannel) -> [u64; 2] {
             for (side, own) in opened.pair.iter().enumerate() {
                 let other = opened.pair[1 - side];
                 if (own, &other) == (from, to) {
-                    balances_msat[side] = balances_msat[side].saturating_sub(*amount_msat);
-                    balances_msat[1 - side] += amount_msat;
+                    paid_msat[side] += amount_msat;
+                    received_msat[1 - side] += amount_msat;
                 }
             }
         }
     }
-    balances_msat
+    // Only in sum: a side may have paid what it got from a payment that the flow names later.
+    [0, 1].map(|side| received_msat[side].saturating_sub(paid_msat[side]))
 }

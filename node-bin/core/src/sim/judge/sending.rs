@@ -3,6 +3,7 @@
 use bitcoin::Transaction;
 use lightning::ln::types::ChannelId;
 
+use crate::commitment::sign_counterparty_commitment;
 use crate::message::Message;
 use crate::record::{ChannelRecord, Closure};
 use crate::sim::disk::Durable;
@@ -77,7 +78,6 @@ pub fn premature(node: &SimNode, message: &Message) -> Option<String> {
         | Message::AcceptChannel(_)
         | Message::FundingCreated(_)
         | Message::ChannelUpdate(_)
-        | Message::ChannelReestablish(_)
         | Message::UpdateFee(_) => return None,
         _ => record.and_then(|record| without_prerequisite(node, durable, record, message)),
     };
@@ -103,8 +103,27 @@ fn without_prerequisite(
             // An older one was allowed earlier; a newer one is not.
             (!allowed).then(|| "not durable: the commitment after the revoked one".to_owned())
         }
-        Message::CommitmentSigned(_) if record.next_counterparty.is_none() => {
-            missing("the commitment that is signed")
+        Message::CommitmentSigned(m) => {
+            let signed = record.next_counterparty.as_ref().is_some_and(|next| {
+                let (signature, htlc_signatures) = sign_counterparty_commitment(
+                    &node.environment,
+                    &record.parameters,
+                    &next.commitment,
+                );
+                m.signature == signature && m.htlc_signatures == htlc_signatures
+            });
+            (!signed).then(|| "not durable: the commitment that is signed".to_owned())
+        }
+        // The peer sends again what these numbers say is missing, and takes the rest for done.
+        Message::ChannelReestablish(m) => {
+            let numbers = (
+                m.next_local_commitment_number,
+                m.next_remote_commitment_number,
+            );
+            let known = (record.holder.number + 1, record.counterparty.number);
+            (numbers != known).then(|| {
+                format!("not durable: the commitments {numbers:?} that it speaks of, but {known:?}")
+            })
         }
         Message::UpdateAddHtlc(m) => match record.outbound.get(&m.htlc_id) {
             None => missing("the HTLC that is offered"),

@@ -66,6 +66,11 @@ pub fn premature(
             });
             (!all_claimed).then(|| "a part of it is not durably claimed".to_owned())
         }
+        UserEvent::ChannelClosed { channel_id, .. } => {
+            let record = durable.channels.get(channel_id);
+            let is_open = record.is_some_and(|record| record.closure.is_none());
+            is_open.then(|| "the close is not durable".to_owned())
+        }
         UserEvent::PaymentForwarded {
             inbound,
             outbound,

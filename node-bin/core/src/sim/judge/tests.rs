@@ -157,6 +157,68 @@ fn an_acknowledgement_that_rests_on_nothing_is_found() {
         told.contains("the user has not handled PaymentClaimed"),
         "{told}"
     );
+    let closed = missing("force-downstream", B, C, EventKind::HolderForceClosed);
+    assert!(
+        closed.contains("the user has not handled ChannelClosed"),
+        "{closed}"
+    );
+}
+
+#[test]
+fn a_claimable_htlc_of_a_closed_channel_whose_accept_is_acknowledged_is_found() {
+    let is_told = |w: &World| {
+        let mut handled = w.nodes[C].user.handled();
+        handled.any(|event| matches!(event, UserEvent::PaymentClaimable { .. }))
+    };
+    let world = world_when("force-by-payee", |w| {
+        let record = record(w, C, B);
+        let is_open = record
+            .inbound
+            .values()
+            .all(|htlc| htlc.resolution.is_none());
+        record.closure.is_some() && is_open && has_event(w, C, B, EventKind::Accepted) && is_told(w)
+    });
+    let mut after = record(&world, C, B).clone();
+    let is_accept = |p: &record::PendingEvent| p.event.key().kind == EventKind::Accepted;
+    let place = after.events.iter().position(is_accept);
+    let event = after.events.remove(place.expect("it is there")).event;
+    let mut durable: Durable = world.nodes[C].disk.durable().clone();
+    let id = after.parameters.channel_id;
+    durable.channels.insert(id, Arc::new(after.clone()));
+    let missing = acknowledged(&durable, &world.nodes[C].user, &after, &event);
+    assert_eq!(
+        missing.unwrap_or_default(),
+        "inbound HTLC 0 is nowhere else"
+    );
+}
+
+#[test]
+fn a_reestablish_that_speaks_of_commitments_not_written_down_is_found() {
+    let world = rested("direct");
+    let record = record(&world, A, B);
+    let point = world.nodes[A].environment.node_id();
+    let known = lightning::ln::msgs::ChannelReestablish {
+        channel_id: record.parameters.channel_id,
+        next_local_commitment_number: record.holder.number + 1,
+        next_remote_commitment_number: record.counterparty.number,
+        your_last_per_commitment_secret: [0; 32],
+        my_current_per_commitment_point: point,
+        next_funding: None,
+        my_current_funding_locked: None,
+    };
+    let premature = |message| premature(&world.nodes[A], &Message::ChannelReestablish(message));
+    assert_eq!(premature(known.clone()), None);
+    let mut ahead = known.clone();
+    ahead.next_local_commitment_number += 1;
+    let mut behind = known;
+    behind.next_remote_commitment_number -= 1;
+    for wrong in [ahead, behind] {
+        let problem = premature(wrong).unwrap_or_default();
+        assert!(
+            problem.starts_with("not durable: the commitments"),
+            "{problem}"
+        );
+    }
 }
 
 #[test]
@@ -390,6 +452,12 @@ fn an_end_that_is_told_too_early_is_found() {
         super::telling::premature(world.nodes[B].disk.durable(), &claims_of_b, &forwarded);
     let problem = problem.unwrap_or_default();
     assert_eq!(problem, "it is not durably claimed upstream");
+    let closed = UserEvent::ChannelClosed {
+        channel_id: channel(&world, B, C),
+        reason: String::new(),
+    };
+    let problem = super::telling::premature(world.nodes[B].disk.durable(), &[], &closed);
+    assert_eq!(problem.unwrap_or_default(), "the close is not durable");
     let world = world_when("mpp", |w| !record(w, 3, B).inbound.is_empty());
     let claimed = UserEvent::PaymentClaimed {
         payment_hash,

@@ -202,7 +202,7 @@ fn command(world: &mut World, bytes: &mut Bytes<'_>) {
     let flow = world.flow.clone();
     let orders = flow.phases.iter().flatten().filter_map(|step| match step {
         Step::Order { node, command } => Some((*node, command.clone())),
-        Step::Mine { .. } => None,
+        Step::Mine { .. } | Step::Settle => None,
     });
     let mut all: Vec<_> = orders.collect();
     for attacker in [0, 2] {

@@ -81,7 +81,7 @@ pub fn fee_and_anchors_sat(
 
 /// What the opener pays for this side's commitment in satoshis: the base weight, one output's weight for
 /// every HTLC that is not dust, and both anchors; as if `more` further untrimmed HTLCs were in it.
-pub fn fee_and_anchors_with_sat(
+fn fee_and_anchors_with_sat(
     parameters: &ChannelParameters,
     spec: &CommitmentSpec,
     side: Side,

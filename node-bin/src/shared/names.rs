@@ -93,8 +93,9 @@ impl Names {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends the process if it cannot: after a restart a payment of an unknown name would be failed, though its
+    /// invoice was given out.
     fn save(&self, record: &NamesRecord) {
-        // A name that cannot be written is missed only after a restart, in a role: say so and go on.
         let scratch = self.file.with_extension("new");
         let written = serde_json::to_vec(record)
             .map_err(std::io::Error::other)
@@ -103,7 +104,9 @@ impl Names {
                 std::fs::rename(&scratch, &self.file)
             });
         if let Err(error) = written {
-            tracing::error!(%error, file = %self.file.display(), "names were not written");
+            let file = self.file.display();
+            eprintln!("deadbolt node: {file} was not written: {error}; see the disk");
+            std::process::abort();
         }
     }
 

@@ -34,8 +34,8 @@ fn placed(block: &Block) -> Vec<PlacedTransaction> {
         index,
         transaction: transaction.clone(),
     };
-    // The coinbase pays no channel, and spends none.
-    (0..).zip(&block.txdata).skip(1).map(place).collect()
+    // The coinbase too: it may pay to a channel.
+    (0..).zip(&block.txdata).map(place).collect()
 }
 
 impl Listen for BlockFeed {

@@ -210,11 +210,11 @@ fn first_hop(channel: &Channel) -> Option<ChannelDetails> {
 /// What one more HTLC has to leave to an opener: the fee of its commitment with it, twice over as LDK
 /// keeps it, and both anchors. A rough guess is enough: the channel itself refuses what it cannot do.
 fn opener_costs_msat(channel: &Channel) -> u64 {
-    use node_core::commitment::{Side, fee_and_anchors_with_sat};
+    use node_core::commitment::fee_and_anchors_sat;
     let record = &channel.record;
     if !record.parameters.is_opener {
         return 0;
     }
     let spec = &record.counterparty.spec;
-    2_000 * fee_and_anchors_with_sat(&record.parameters, spec, Side::Counterparty, 1)
+    2_000 * fee_and_anchors_sat(&record.parameters, spec, 1)
 }

@@ -23,6 +23,7 @@ use crate::shared::basis::{Basis, StartError};
 use crate::shared::host::{Host, HostParts};
 use crate::shared::mailbox::Mailbox;
 use crate::shared::sync::{ChainSync, SyncError};
+use crate::shared::wallet::NodeWallet;
 use crate::shared::{FORWARD_CLTV_EXPIRY_DELTA, FORWARD_FEE_BASE_MSAT};
 
 /// Unacknowledged events of a channel above which nothing more is put on it. More than two full
@@ -49,6 +50,16 @@ fn bumper(basis: &Basis, environment: Arc<Environment>) -> Bumper {
         environment,
         basis.logger.clone(),
     )
+}
+
+/// The wallet knows blocks only: what an earlier life signed and no block has yet, it is told.
+fn remember_fundings(core: &Core, wallet: &NodeWallet) {
+    for channel in core.channels.values() {
+        let funding = &channel.record.funding;
+        if let (Some(transaction), None) = (&funding.transaction, funding.confirmed) {
+            wallet.remember(transaction);
+        }
+    }
 }
 
 /// Loads or makes the node; it has caught up with the chain when this returns.
@@ -88,12 +99,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Node, StartError> {
     )
     .map_err(|error| StartError::Record("log", error.to_string()))?;
     basis.names.found(core.channels.keys().copied());
-    for channel in core.channels.values() {
-        let funding = &channel.record.funding;
-        if let (Some(transaction), None) = (&funding.transaction, funding.confirmed) {
-            basis.wallet.remember(transaction);
-        }
-    }
+    remember_fundings(&core, &basis.wallet);
     let engine = Engine::new(core, effects, durable);
     let graph = basis.graph(&records)?;
     let mailbox = Arc::new(Mailbox::new(Arc::new(CoreIntroduction)));

@@ -8,7 +8,9 @@ use std::time::Instant;
 use faults::NodePoint;
 use tokio::task::{Id, JoinError, JoinSet};
 
+use super::dry_runs::LEAST_DRY_RUNS;
 use super::interrupt::Interrupt;
+use super::pairs::recovery_points;
 use super::runner::{CaseOutcome, Keep, RunCase};
 use super::tally::{Progress, Tally};
 use crate::evidence::{Evidence, Phase, Verdict};
@@ -188,7 +190,8 @@ impl<R: RunCase> Campaign<R> {
         (ran, found)
     }
 
-    /// `None` if it misses points that vary in every attempt.
+    /// `None` if it misses points that vary in every attempt. Whether the point of a second kill varies is found
+    /// out when it is missed: the first kill has been made once by itself, which tells nothing of that.
     async fn run_case(&self, case: PlannedCase) -> Option<Judged> {
         let started = Instant::now();
         let folder = match self.folder.begin_case(&case.case_id, &case.plan) {
@@ -197,12 +200,13 @@ impl<R: RunCase> Campaign<R> {
         };
         let folder = Arc::new(folder);
         let mut left = case.attempts.max(1);
+        let (mut varies, mut is_known) = (case.varies, case.pair.is_none());
         loop {
-            left -= 1;
+            left = left.saturating_sub(1);
             let outcome = self.runner.run(&case.plan).await;
             let (campaign, folder, judged_case) = (self.clone(), Arc::clone(&folder), case.clone());
             // Saving and judging block; the other cases' processes must not wait for that.
-            let may_miss = left > 0 || case.varies;
+            let may_miss = left > 0 || varies || !is_known;
             let ended = tokio::task::spawn_blocking(move || {
                 campaign.save_and_judge(&judged_case, &folder, outcome, started, may_miss)
             });
@@ -211,7 +215,10 @@ impl<R: RunCase> Campaign<R> {
                 Ok(None) => tracing::info!(case = case.case_id, left, "point missed"),
                 Err(error) => return Some(self.broken(&case, started, &error)),
             }
-            if left == 0 {
+            if left == 0 && !is_known {
+                (varies, is_known) = (self.second_point_varies(&case.plan).await, true);
+            }
+            if left == 0 && varies {
                 // Its plan stays, as every case's does.
                 return match self.folder.case(&case.case_id).drop_evidence() {
                     Ok(()) => None,
@@ -219,6 +226,30 @@ impl<R: RunCase> Campaign<R> {
                 };
             }
         }
+    }
+
+    /// Whether a life after the first kill of this plan need not pass the point of the second one. The same
+    /// question as of the points of dry runs, asked of as many runs.
+    async fn second_point_varies(&self, plan: &Plan) -> bool {
+        let [first, second, ..] = &plan.faults[..] else {
+            return false;
+        };
+        let once = Plan {
+            faults: vec![first.clone()],
+            ..plan.clone()
+        };
+        for _ in 0..LEAST_DRY_RUNS {
+            let outcome = self.runner.run(&once).await;
+            let Some(evidence) = outcome.evidence.filter(|_| outcome.rig_fault.is_none()) else {
+                continue;
+            };
+            let passed = recovery_points(&evidence);
+            // A run that misses the first point tells nothing of the second.
+            if !passed.is_empty() && passed.iter().all(|reached| reached.point != second.at) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Saves first and judges afterwards, so that a verdict can always be drawn again. `None` if the case

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use faults::{Fault, GateReport, PointId};
 use node_bin::api::{Report, UserEvent};
 
+use super::pairs::recovery_points;
 use super::points::ReachedPoint;
 use super::runner::{CaseOutcome, CaseScratch, RunCase};
 use super::{Campaign, Interrupt, Interrupter, Judge, Keep, Silent};
@@ -134,6 +135,10 @@ pub(crate) struct ScriptedWorld {
     pub points: Vec<(&'static str, u64)>,
     /// The same of the life after a kill, until it is back.
     pub recovery: Vec<(&'static str, u64)>,
+    /// What of it only the first so many runs pass.
+    pub fickle: Option<(&'static str, usize)>,
+    /// What of it is passed only where nothing is armed there.
+    pub shy: Option<&'static str>,
     /// Where the name of the killed point contains this, that happens.
     pub twists: Vec<(&'static str, Twist)>,
     /// A scenario that fails by itself.
@@ -225,8 +230,13 @@ impl ScriptedWorld {
                     pid: 7,
                 },
             });
+            let started = self.started.load(Ordering::SeqCst);
             for (point, input) in &self.recovery {
-                trace.passes(point, *input);
+                let is_over = |(fickle, runs)| fickle == *point && started > runs;
+                let is_shy = self.shy == Some(*point) && plan.faults.len() > 1;
+                if !self.fickle.is_some_and(is_over) && !is_shy {
+                    trace.passes(point, *input);
+                }
             }
         }
         if closes {
@@ -356,7 +366,12 @@ pub(crate) fn scripted_judge() -> Judge {
         } else {
             Verdict::Fail
         };
-        let armed = if reached || evidence.plan.faults.is_empty() {
+        let second = evidence.plan.faults.get(1);
+        let has_second = second.is_none_or(|second| {
+            let passed = recovery_points(evidence);
+            passed.iter().any(|reached| reached.point == second.at)
+        });
+        let armed = if (reached && has_second) || evidence.plan.faults.is_empty() {
             Verdict::Pass
         } else {
             Verdict::NotRun

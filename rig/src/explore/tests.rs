@@ -291,6 +291,49 @@ async fn a_first_kill_that_missed_its_point_is_followed_by_no_second_one() {
     assert_eq!(explored.pairs.as_ref().unwrap().pairs.len(), 4);
 }
 
+/// A world in which only this many runs pass a point of the way back, and what came of exploring it.
+async fn fickle_after(runs: usize) -> (usize, Explored) {
+    let logs = tempfile::tempdir().unwrap();
+    let (_interrupter, interrupt) = Interrupter::new();
+    let world = ScriptedWorld {
+        fickle: Some(("B:persist.monitor.after[A-B]", runs)),
+        ..recovering()
+    };
+    let campaign = campaign(logs.path(), world, interrupt);
+    let exploration = exploration(second_kills(ExploreOptions::default()));
+    let explored = exploration.run(&campaign).await.unwrap();
+    (campaign.runner.started.load(Ordering::SeqCst), explored)
+}
+
+#[tokio::test]
+async fn a_second_point_that_the_first_kill_alone_need_not_reach_varies_and_is_not_covered() {
+    // Five dry runs and three first kills still pass it.
+    let (started, explored) = fickle_after(5 + 3).await;
+    let tally = Tally::of(&explored.ran.records);
+    assert_eq!((tally.pass, tally.not_run), (3 + 3, 0));
+    assert_eq!(
+        (tally.pairs_covered, explored.pairs.unwrap().pairs.len()),
+        (3, 6)
+    );
+    // Each missed pair: five attempts, and one run of the first kill alone that tells.
+    assert_eq!(started, 5 + 3 + 3 + 3 * (5 + 1));
+}
+
+#[tokio::test]
+async fn a_second_point_that_the_first_kill_alone_always_reaches_is_not_run_if_it_is_missed() {
+    let logs = tempfile::tempdir().unwrap();
+    let (_interrupter, interrupt) = Interrupter::new();
+    let world = ScriptedWorld {
+        shy: Some("B:persist.monitor.after[A-B]"),
+        ..recovering()
+    };
+    let campaign = campaign(logs.path(), world, interrupt);
+    let exploration = exploration(second_kills(ExploreOptions::default()));
+    let explored = exploration.run(&campaign).await.unwrap();
+    let tally = Tally::of(&explored.ran.records);
+    assert_eq!((tally.pass, tally.not_run), (3 + 3, 3));
+}
+
 #[tokio::test]
 async fn a_case_that_misses_its_point_is_run_five_times_in_all() {
     let logs = tempfile::tempdir().unwrap();

@@ -321,6 +321,14 @@ fn live_payment() -> MadePayment {
     }
 }
 
+/// Whether the way back passes the point of a second kill; a world without one has nothing to miss there.
+fn reaches_second(evidence: &Evidence) -> bool {
+    let passed = recovery_points(evidence);
+    let second = evidence.plan.faults.get(1);
+    passed.is_empty()
+        || second.is_none_or(|second| passed.iter().any(|reached| reached.point == second.at))
+}
+
 /// Finds closed channels, and points that were armed and not reached.
 pub(crate) fn scripted_judge() -> Judge {
     Arc::new(|evidence: &Evidence| {
@@ -366,13 +374,7 @@ pub(crate) fn scripted_judge() -> Judge {
         } else {
             Verdict::Fail
         };
-        let second = evidence.plan.faults.get(1);
-        let has_second = second.is_none_or(|second| {
-            // A world without a way back has nothing to miss there.
-            let passed = recovery_points(evidence);
-            passed.is_empty() || passed.iter().any(|reached| reached.point == second.at)
-        });
-        let armed = if (reached && has_second) || evidence.plan.faults.is_empty() {
+        let armed = if (reached && reaches_second(evidence)) || evidence.plan.faults.is_empty() {
             Verdict::Pass
         } else {
             Verdict::NotRun

@@ -252,6 +252,15 @@ pub struct FundingState {
     pub accepted_at: Option<u32>,
 }
 
+impl FundingState {
+    /// The holder's funding transaction, as long as no block has it.
+    pub fn unconfirmed(&self) -> Option<&Transaction> {
+        self.transaction
+            .as_ref()
+            .filter(|_| self.confirmed.is_none())
+    }
+}
+
 /// How a channel ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closure {

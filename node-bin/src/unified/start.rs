@@ -55,8 +55,7 @@ fn bumper(basis: &Basis, environment: Arc<Environment>) -> Bumper {
 /// The wallet knows blocks only: what an earlier life signed and no block has yet, it is told.
 fn remember_fundings(core: &Core, wallet: &NodeWallet) {
     for channel in core.channels.values() {
-        let funding = &channel.record.funding;
-        if let (Some(transaction), None) = (&funding.transaction, funding.confirmed) {
+        if let Some(transaction) = channel.record.funding.unconfirmed() {
             wallet.remember(transaction);
         }
     }

@@ -16,7 +16,7 @@ use super::scratch::{CaseScratch, default_root};
 use super::stage::Stage;
 use crate::chain::ChainPool;
 use crate::evidence::{ChainEvidence, Evidence, Phase, RigEntry, Source, TraceEntry};
-use crate::scenario::Plan;
+use crate::scenario::{Persist, Plan};
 
 /// Runs cases, several at once if asked so: each is a world of its own on a chain pair of its own.
 #[derive(Clone)]
@@ -119,10 +119,13 @@ impl Stage {
             seed: self.plan.seed,
             exit_bound: self.around.bounds.exit,
         };
+        // Elsewhere it would look at every change for nothing.
+        let mut nodes = self.plan.scenario.nodes.values();
+        let holds_writes = nodes.any(|node| node.persist == Persist::Held);
         let phases = async {
             tokio::select! {
                 played = self.phases() => played,
-                never = completer.run() => match never {},
+                never = completer.run(), if holds_writes => match never {},
                 death = chain.died() => Err(death.into()),
             }
         };

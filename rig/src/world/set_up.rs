@@ -200,8 +200,8 @@ impl Stage {
 
     /// Waits until every node's graph has every announced channel and the nodes on both its ends.
     async fn gossip_has_spread(&mut self, channels: &[Channel]) -> Result<(), Stop> {
-        let announced = channels.iter().filter(|channel| channel.announce);
-        let announced: BTreeSet<&str> = announced.map(|channel| channel.label.as_str()).collect();
+        let public = || channels.iter().filter(|channel| channel.announce);
+        let announced: BTreeSet<&str> = public().map(|channel| channel.label.as_str()).collect();
         let of_label = self
             .channels
             .iter()
@@ -212,9 +212,8 @@ impl Stage {
         if wanted.is_empty() {
             return Ok(());
         }
-        let public = channels.iter().filter(|channel| channel.announce);
-        let public = public.flat_map(|channel| [&channel.opener, &channel.acceptor]);
-        let tellers = public.map(|name| Ok(self.node(name)?.node_id));
+        let tellers = public().flat_map(|channel| [&channel.opener, &channel.acceptor]);
+        let tellers = tellers.map(|name| Ok(self.node(name)?.node_id));
         let tellers: BTreeSet<PublicKey> = tellers.collect::<Result<_, RigFault>>()?;
         let deadline = tokio::time::Instant::now() + self.bounds().wait;
         for round in 1.. {

@@ -112,8 +112,7 @@ impl Channel {
     /// Publishes the funding transaction, if the holder has it and it is in no block: mempools forget, and a
     /// reorganisation may have taken it out. Publishing it again is harmless.
     pub(crate) fn publish_funding(&self, out: &mut Outbox) {
-        let funding = &self.record.funding;
-        if let (Some(transaction), None) = (&funding.transaction, funding.confirmed) {
+        if let Some(transaction) = self.record.funding.unconfirmed() {
             out.after(
                 self.store(),
                 Effect::Broadcast {

@@ -272,6 +272,18 @@ impl Chain {
         Some((&known.transaction, known.fee_sat))
     }
 
+    /// Height of the block that a transaction is in.
+    pub fn height_of(&self, txid: &Txid) -> Option<u32> {
+        self.known.get(txid)?.height
+    }
+
+    /// As if every transaction paid that much more.
+    #[cfg(test)]
+    pub fn add_to_fees(&mut self, amount_sat: u64) {
+        let all = self.known.values_mut();
+        all.for_each(|known| known.fee_sat += amount_sat);
+    }
+
     /// Mines a block of all that is in the mempool.
     pub fn mine(&mut self) {
         let height = self.height() + 1;

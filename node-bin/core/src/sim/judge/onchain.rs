@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use bitcoin::{OutPoint, Txid};
+use bitcoin::{OutPoint, Transaction, Txid};
 
 use crate::sim::flow::OpenedChannel;
+use crate::sim::setup::POLICY;
 use crate::sim::world::World;
 
 use super::rest::owned;
@@ -13,8 +14,17 @@ use super::rest::owned;
 /// Satoshis of both anchors.
 const ANCHORS_SAT: u64 = 660;
 
-/// More than the end of a channel of a world costs in fees, in satoshis, when no output is burnt.
-const MOST_FEES_SAT: u64 = 5_000;
+/// More than a commitment of a world pays, in satoshis, with its HTLCs that are dust.
+const MOST_COMMITMENT_FEES_SAT: u64 = 2_500;
+
+/// Blocks between two raises of a claim's fee rate, and satoshis per 1000 weight units of each.
+const RAISE: (u32, u64) = (3, 250);
+
+/// The most that a claim pays, as a multiple of the policy's fee rate.
+const MOST_RAISED: u64 = 20;
+
+/// A reorganisation may bring what a claim spends so many blocks closer to it than they were.
+const BLOCKS_OF_A_REORG: u32 = 6;
 
 /// Where a channel's satoshis are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +33,8 @@ struct Whereabouts {
     wallets: [u64; 2],
     /// Paid to miners.
     fees: u64,
+    /// Of these, more than the blocks that something waited for justify.
+    overpaid: u64,
     /// In outputs that nobody has spent and that are no wallet's.
     left: u64,
 }
@@ -58,9 +70,8 @@ pub fn complaints(world: &World) -> Vec<String> {
             }
         }
         let sum_sat = at.wallets.iter().sum::<u64>() + lost_sat;
-        let is_whole = sum_sat == capacity_sat
-            && (waits || at.left <= ANCHORS_SAT)
-            && at.fees <= MOST_FEES_SAT;
+        let is_whole =
+            sum_sat == capacity_sat && (waits || at.left <= ANCHORS_SAT) && at.overpaid == 0;
         if !is_fair || !is_whole {
             let cheat = cheater.map_or("", |_| ", of a cheat");
             found.push(format!(
@@ -95,6 +106,11 @@ fn whereabouts(world: &World, opened: &OpenedChannel) -> Whereabouts {
             continue;
         }
         at.fees += fee_sat;
+        let most_sat = match outpoint == opened.funding {
+            true => MOST_COMMITMENT_FEES_SAT,
+            false => most_claim_fee_sat(world, transaction),
+        };
+        at.overpaid += fee_sat.saturating_sub(most_sat);
         for (output, vout) in transaction.output.iter().zip(0..) {
             let amount_sat = output.value.to_sat();
             let owner = opened.pair.iter().position(|node| {
@@ -107,4 +123,21 @@ fn whereabouts(world: &World, opened: &OpenedChannel) -> Whereabouts {
         }
     }
     at
+}
+
+/// The most that a transaction may pay whose fee rate rises while it waits for a block, in satoshis.
+fn most_claim_fee_sat(world: &World, transaction: &Transaction) -> u64 {
+    let height_of = |txid: &Txid| world.chain.height_of(txid);
+    let spent = transaction.input.iter().map(|input| input.previous_output);
+    let oldest = spent.filter_map(|spent| height_of(&spent.txid)).min();
+    let mined = height_of(&transaction.compute_txid());
+    let waited = mined
+        .zip(oldest)
+        .map_or(0, |(mined, oldest)| mined - oldest);
+    let raises = u64::from((waited + BLOCKS_OF_A_REORG) / RAISE.0);
+    let base = u64::from(POLICY.feerate_per_kw);
+    let rate = (base + RAISE.1 * raises).min(base * MOST_RAISED);
+    // A signature may be a byte or two shorter than what is paid for.
+    let weight = transaction.weight().to_wu() + 4 * transaction.input.len() as u64;
+    (rate * weight).div_ceil(1_000)
 }

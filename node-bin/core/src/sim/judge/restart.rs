@@ -2,6 +2,7 @@
 
 use crate::effect::{Effect, UserEvent};
 use crate::message::Message;
+use crate::record::Closure;
 use crate::sim::crash::Image;
 use crate::sim::schedule::Action;
 use crate::sim::world::World;
@@ -43,6 +44,7 @@ fn run(world: &mut World, found: &mut Vec<String>) {
         if let Action::Run(node) = action
             && let Some(effect) = &world.nodes[node].pending
             && !is_harmless(effect)
+            && !is_published_again(world, node, effect)
         {
             found.push(format!(
                 "{} does this when it is restarted at rest: {}",
@@ -76,4 +78,24 @@ fn is_harmless(effect: &Effect) -> bool {
         | Effect::AnnouncePolicy { .. } => true,
         _ => false,
     }
+}
+
+/// Whether this is the commitment of a channel that ended before, whose funding never came into a block: nothing
+/// can take it, and it is offered with every start.
+fn is_published_again(world: &World, node: usize, effect: &Effect) -> bool {
+    let Effect::BumpCommitment { channel_id, .. } = effect else {
+        return false;
+    };
+    let durable = world.nodes[node].disk.durable();
+    durable.channels.get(channel_id).is_some_and(|record| {
+        let was_published = matches!(
+            record.closure,
+            Some(Closure::Forced {
+                broadcast: true,
+                ..
+            })
+        );
+        let funding = &record.parameters.funding.txid;
+        was_published && world.chain.height_of(funding).is_none()
+    })
 }

@@ -597,6 +597,16 @@ fn satoshis_that_are_missing_after_a_close_are_found() {
 }
 
 #[test]
+fn an_output_that_is_burnt_in_fees_is_found() {
+    let mut world = world("force-downstream");
+    world.run_to_rest();
+    world.chain.add_to_fees(3_000);
+    let found = super::onchain::complaints(&world).join("; ");
+    assert!(found.contains("fees: "), "{found}");
+    assert!(!found.contains("overpaid: 0,"), "{found}");
+}
+
+#[test]
 fn a_channel_that_only_its_opener_knows_is_found() {
     let mut world = rested("open");
     assert_eq!(super::opening::complaints(&world), Vec::<String>::new());

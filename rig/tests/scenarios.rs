@@ -27,6 +27,8 @@ fn mixes(name: &str) -> &[&[&str]] {
     match name {
         "forget" | "data-loss/stock" => &[&[]],
         "data-loss/unified" => &[&[], &["--kind", "A=stock"]],
+        // A stock node closes a channel whose funding loses its only confirmation, on purpose.
+        "reorg/funding" => &[&[]],
         _ if name.starts_with("regression/") => &[&[]],
         _ => &MIXES,
     }
@@ -85,8 +87,31 @@ fn look_closer(name: &str, mix: &[&str], run: &Path) {
                 "{mix:?}: {reason}"
             );
         }
+        // As many blocks as the steps mine, all empty: B's commitment is in none of them.
+        "early-fail-back" => {
+            let mined = mined_before_p_failed(&run.join("cases/no-fault/trace.jsonl"));
+            assert!(mined.ends_with(&[45, 50]), "{mix:?}: {mined:?}");
+        }
         _ => {}
     }
+}
+
+/// Blocks of each mining before A's user was told that the payment `p` failed.
+fn mined_before_p_failed(trace: &Path) -> Vec<u64> {
+    use bitcoin::hashes::{Hash, sha256};
+    let id = sha256::Hash::hash(b"p").to_string();
+    let text = std::fs::read_to_string(trace).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let before = lines.take_while(|line| {
+        let event = &line["report"]["event"];
+        event["kind"] != "payment_failed" || event["payment_id"] != id.as_str()
+    });
+    let mined = before.filter(|line| line["did"]["type"] == "mined");
+    mined
+        .map(|line| line["did"]["blocks"].as_u64().unwrap())
+        .collect()
 }
 
 /// What A's user was told of the payment `p`, in order.
@@ -155,6 +180,8 @@ scenarios_pass_without_faults! {
     a_timeout_is_six_deep_in_the_chain_that_stays = "reorg/timeout",
     claims_are_bumped_until_a_block_has_them = "fee-spike",
     a_close_that_is_taken_off_while_a_node_is_down_comes_again = "reorg/while-down",
+    a_channel_is_ready_and_works_although_its_funding_is_taken_off_twice = "reorg/funding",
+    a_payment_is_failed_upstream_in_time_though_blocks_leave_the_commitment_out = "early-fail-back",
     a_node_that_lost_its_data_publishes_nothing_and_is_not_punished = "data-loss/unified",
     a_stock_node_that_lost_its_data_ends_itself = "data-loss/stock",
     a_part_alone_is_given_back_after_three_ticks = "mpp-timeout",

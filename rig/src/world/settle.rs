@@ -16,8 +16,8 @@ use crate::evidence::{MadePayment, OpenedChannel, RigEntry};
 use crate::scenario::{Payment, PaymentKind, PaymentMoment};
 
 /// Blocks mined at once while a claim on chain has nothing to do with an HTLC (a `to_self_delay`
-/// of 144 and more).
-const LONG_STRIDE_BLOCKS: u32 = 24;
+/// of 144 and more): few rounds, and at most one stride more than what is waited for.
+const LONG_STRIDE_BLOCKS: u32 = 72;
 
 /// While one has: expiries must not be passed unseen.
 const HTLC_STRIDE_BLOCKS: u32 = 3;
@@ -383,7 +383,7 @@ mod tests {
                 0,
                 true
             ),
-            24
+            LONG_STRIDE_BLOCKS
         );
         assert_eq!(
             stride(
@@ -405,7 +405,7 @@ mod tests {
                 0,
                 true
             ),
-            24
+            LONG_STRIDE_BLOCKS
         );
     }
 
@@ -422,6 +422,6 @@ mod tests {
             ..at_rest()
         };
         assert_eq!(stride(undecided(), 0, false), 0);
-        assert_eq!(stride(undecided(), 0, true), 24);
+        assert_eq!(stride(undecided(), 0, true), LONG_STRIDE_BLOCKS);
     }
 }

@@ -71,7 +71,11 @@ fn a_crash_while_a_channel_ends_on_the_chain_is_recovered_from() {
         "force-both",
         "force-mpp",
     ];
-    explore_endings(&flows, Persistence::Synchronous, Options::default());
+    let options = Options {
+        lost_acks: true,
+        ..Options::default()
+    };
+    explore_endings(&flows, Persistence::Synchronous, options);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Broadcasts: to bitcoind at once, with a crash point on both sides, and into the trace.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bitcoin::Transaction;
 use bitcoin::consensus::encode::serialize_hex;
@@ -18,18 +18,29 @@ use crate::api::{BroadcastTransaction, Report};
 pub struct Broadcaster {
     bitcoind: Arc<Bitcoind>,
     names: Arc<Names>,
+    asked: AtomicU64,
 }
 
 impl Broadcaster {
+    /// How many broadcasts it was asked for, whatever became of them.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     /// Broadcasts through this bitcoind.
     pub fn new(bitcoind: Arc<Bitcoind>, names: Arc<Names>) -> Self {
-        Broadcaster { bitcoind, names }
+        Broadcaster {
+            bitcoind,
+            names,
+            asked: AtomicU64::new(0),
+        }
     }
 }
 
 impl BroadcasterInterface for Broadcaster {
     fn broadcast_transactions(&self, txs: &[&Transaction]) {
         let Some(first) = txs.first() else { return };
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let role = self.names.transaction(first);
         if gate::point("broadcast.before", &role) == Outcome::Fail {
             return;

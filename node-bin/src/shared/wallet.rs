@@ -1,6 +1,7 @@
 //! The on-chain wallet: bdk, fed with whole blocks. It stores nothing: after a restart it is built
 //! from the seed and the blocks since the case's base, so that it has no record that could be stale.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -50,6 +51,9 @@ pub struct NodeWallet {
     wallet: Mutex<Wallet>,
     past: Mutex<Past>,
     signers: [SignersContainer; 2],
+    /// What was signed for claims and is in no block: they may spend a coin in many ways one after the other, but
+    /// nothing else may spend it meanwhile.
+    bumping: Mutex<Vec<Transaction>>,
     /// What bdk takes for a time: counts what was seen or forgotten, the later the truer.
     moments: AtomicU64,
 }
@@ -80,6 +84,7 @@ impl NodeWallet {
             wallet: Mutex::new(wallet),
             past: Mutex::default(),
             signers,
+            bumping: Mutex::default(),
             moments: AtomicU64::new(0),
         })
     }
@@ -95,6 +100,10 @@ impl NodeWallet {
     /// Taken before the wallet, if both are needed.
     fn past(&self) -> MutexGuard<'_, Past> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bumping(&self) -> MutexGuard<'_, Vec<Transaction>> {
+        self.bumping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signers(&self) -> [&SignersContainer; 2] {
@@ -163,6 +172,7 @@ impl NodeWallet {
         let mut builder = wallet.build_tx();
         builder
             .add_recipient(script, amount)
+            .unspendable(spent_by(&self.bumping()))
             .fee_rate(FeeRate::from_sat_per_kwu(u64::from(sat_per_kw)))
             .current_height(height);
         let mut psbt = builder.finish().map_err(|error| build(error.to_string()))?;
@@ -183,6 +193,11 @@ impl NodeWallet {
     /// Connects a block.
     pub fn connect(&self, block: &Block, height: u32) {
         let mut past = self.past();
+        let decided: BTreeSet<OutPoint> = spent_by(&block.txdata).into_iter().collect();
+        self.bumping().retain(|waiting| {
+            let mut inputs = waiting.input.iter();
+            !inputs.any(|input| decided.contains(&input.previous_output))
+        });
         match self.wallet().apply_block(block, height) {
             Ok(()) => past.blocks.push((height, block.clone())),
             Err(error) => tracing::error!(%error, height, "the wallet refused a block"),
@@ -201,6 +216,12 @@ impl NodeWallet {
         wallet.apply_unconfirmed_txs(paid.map(|paid| (paid.clone(), self.next_moment())));
         Ok(wallet)
     }
+}
+
+/// What these transactions spend.
+fn spent_by(transactions: &[Transaction]) -> Vec<OutPoint> {
+    let inputs = transactions.iter().flat_map(|spending| &spending.input);
+    inputs.map(|input| input.previous_output).collect()
 }
 
 /// A wallet that has seen nothing since the base block.
@@ -294,7 +315,12 @@ impl WalletSourceSync for NodeWallet {
             tracing::error!(%error, "the wallet could not sign");
         })?;
         // The other inputs are LDK's to sign, so the whole cannot be checked for its fee here.
-        Ok(psbt.extract_tx_unchecked_fee_rate())
+        let transaction = psbt.extract_tx_unchecked_fee_rate();
+        let spent = |transaction: &Transaction| spent_by(std::slice::from_ref(transaction));
+        let mut bumping = self.bumping();
+        bumping.retain(|waiting| spent(waiting) != spent(&transaction));
+        bumping.push(transaction.clone());
+        Ok(transaction)
     }
 }
 
@@ -408,6 +434,28 @@ mod tests {
         assert_eq!(sats(&wallet), left);
         wallet.forget(&paid);
         assert_eq!(sats(&wallet), (500_000, 0));
+    }
+
+    #[test]
+    fn a_coin_that_pays_for_a_claim_opens_no_channel_until_the_claim_is_decided() {
+        let (wallet, coin, first) = with_coin();
+        let claim = spending(&[foreign(2), coin], wallet.destination_script(), 498_899);
+        let mut psbt = Psbt::from_unsigned_tx(claim).unwrap();
+        let paid = &first.txdata[0].output[0];
+        psbt.inputs[1].witness_utxo = Some(paid.clone());
+        wallet.sign_psbt(psbt).unwrap();
+        let open = || {
+            let script = ScriptBuf::new_op_return([1; 20]);
+            wallet.pay_to(script, Amount::from_sat(100_000), 253, BASE_HEIGHT + 1)
+        };
+        assert!(open().is_err());
+        // Whoever signs again for the claim is offered the coin.
+        assert_eq!(wallet.list_confirmed_utxos().unwrap().len(), 1);
+
+        let rival = spending(&[foreign(2)], ScriptBuf::new(), 1_000);
+        let second = block(first.block_hash(), 2, vec![rival]);
+        wallet.connect(&second, BASE_HEIGHT + 2);
+        assert_eq!(open().unwrap().input[0].previous_output, coin);
     }
 
     #[test]

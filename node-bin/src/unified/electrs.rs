@@ -16,8 +16,10 @@ use lightning_transaction_sync::ElectrumSyncClient;
 use node_core::input::{Input, PlacedTransaction};
 use node_core::node::Node as Core;
 
+use super::executor::Executor;
 use super::node::Node;
 use crate::shared::Logger;
+use crate::shared::host::Host;
 use crate::shared::sync::{Follower, SyncError};
 
 /// A block as far as electrs was asked about it.
@@ -109,30 +111,38 @@ impl Electrs {
         };
         lowest_gone(core, is_there)
     }
+}
 
-    /// The blocks from this height on that hold something, and the tip.
-    fn blocks(&self, from: u32, tip: BestBlock) -> Vec<(u32, Input)> {
-        let told = self.told.borrow();
-        let mut blocks: BTreeMap<u32, KnownBlock> = told
-            .blocks
-            .range(from..=tip.height.max(from))
-            .map(|(height, block)| (*height, block.clone()))
-            .collect();
-        blocks.entry(tip.height).or_insert(KnownBlock {
+impl Told {
+    /// The blocks from this height on that hold something. None of them is the chain's tip yet as far as the core
+    /// is told: what spends their outputs was not asked for.
+    fn filled(&self, from: u32, tip: BestBlock) -> Vec<(u32, Input)> {
+        let range = self.blocks.range(from..=tip.height.max(from));
+        let filled = range.filter(|(_, block)| !block.transactions.is_empty());
+        filled
+            .map(|(height, block)| (*height, connected(*height, block.clone(), false)))
+            .collect()
+    }
+
+    /// The tip. The core hears that it is the tip only when all that was to be asked was: until then the blocks
+    /// there may hold a preimage that decides what at the tip would be given up.
+    fn tip_block(&self, tip: BestBlock) -> Input {
+        let known = self.blocks.get(&tip.height).cloned();
+        let block = known.unwrap_or(KnownBlock {
             hash: tip.block_hash,
             transactions: BTreeMap::new(),
         });
-        let input = |(height, block): (u32, KnownBlock)| {
-            let place = |(index, transaction)| PlacedTransaction { index, transaction };
-            let input = Input::BlockConnected {
-                height,
-                hash: block.hash,
-                is_tip: height >= tip.height,
-                transactions: block.transactions.into_iter().map(place).collect(),
-            };
-            (height, input)
-        };
-        blocks.into_iter().map(input).collect()
+        connected(tip.height, block, true)
+    }
+}
+
+fn connected(height: u32, block: KnownBlock, is_tip: bool) -> Input {
+    let place = |(index, transaction)| PlacedTransaction { index, transaction };
+    Input::BlockConnected {
+        height,
+        hash: block.hash,
+        is_tip,
+        transactions: block.transactions.into_iter().map(place).collect(),
     }
 }
 
@@ -214,24 +224,83 @@ impl Node {
                 let _ = gate::point("block.disconnected.after", &role);
                 from = from.min(gone);
             }
-            for (height, block) in electrs.blocks(from, tip) {
-                let role = host.chain.role(height);
-                host.begin(format!("block {role}"));
-                let _ = gate::point("block.connected.before", &role);
-                if let Input::BlockConnected { transactions, .. } = &block {
-                    for placed in transactions {
-                        host.names.transaction(&placed.transaction);
-                    }
-                }
-                executor.input(block);
-                executor.run(host);
-                let _ = gate::point("block.connected.after", &role);
+            let filled = electrs.told.borrow().filled(from, tip);
+            for (height, block) in filled {
+                connect(host, executor, height, block);
             }
             height = tip.height;
             // What a channel's end has made may be spent already.
+            if electrs.watch(executor.core()) {
+                continue;
+            }
+            let block = electrs.told.borrow().tip_block(tip);
+            connect(host, executor, tip.height, block);
+            // At the tip the core may have found an end that it was told of before.
             if !electrs.watch(executor.core()) {
                 return Ok(tip);
             }
         }
+    }
+}
+
+fn connect(host: &Host, executor: &mut Executor, height: u32, block: Input) {
+    let role = host.chain.role(height);
+    host.begin(format!("block {role}"));
+    let _ = gate::point("block.connected.before", &role);
+    if let Input::BlockConnected { transactions, .. } = &block {
+        for placed in transactions {
+            host.names.transaction(&placed.transaction);
+        }
+    }
+    executor.input(block);
+    executor.run(host);
+    let _ = gate::point("block.connected.after", &role);
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::absolute::LockTime;
+    use bitcoin::transaction::Version;
+
+    use super::*;
+
+    #[test]
+    fn only_the_last_block_is_the_tip_and_only_after_all_that_hold_something() {
+        let transaction = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: Vec::new(),
+            output: Vec::new(),
+        };
+        let hash = BlockHash::from_byte_array;
+        let block = |byte: u8, transactions| KnownBlock {
+            hash: hash([byte; 32]),
+            transactions,
+        };
+        let told = Told {
+            tip: None,
+            blocks: BTreeMap::from([
+                (11, block(1, BTreeMap::from([(1, transaction.clone())]))),
+                (12, block(2, BTreeMap::new())),
+                (13, block(3, BTreeMap::from([(1, transaction)]))),
+            ]),
+            news: None,
+        };
+        let tip = BestBlock::new(hash([3; 32]), 13);
+        let seen = |input: &Input| match input {
+            Input::BlockConnected {
+                height,
+                is_tip,
+                transactions,
+                ..
+            } => (*height, *is_tip, transactions.len()),
+            _ => panic!("{input:?}"),
+        };
+        let filled = told.filled(10, tip);
+        let filled: Vec<_> = filled.iter().map(|(_, input)| seen(input)).collect();
+        assert_eq!(filled, [(11, false, 1), (13, false, 1)]);
+        assert_eq!(seen(&told.tip_block(tip)), (13, true, 1));
+        let later = BestBlock::new(hash([4; 32]), 14);
+        assert_eq!(seen(&told.tip_block(later)), (14, true, 0));
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bitcoin::{Amount, ScriptBuf, Transaction};
 use faults::gate;
-use lightning::chain::chaininterface::BroadcasterInterface;
+use lightning::chain::chaininterface::{BroadcasterInterface, FEERATE_FLOOR_SATS_PER_KW};
+use lightning::events::bump_transaction::BumpTransactionEvent;
 use lightning::events::bump_transaction::sync::{BumpTransactionEventHandlerSync, WalletSync};
 use lightning::ln::msgs::{ChannelAnnouncement, ChannelUpdate, MessageSendEvent};
 use lightning::ln::types::ChannelId;
@@ -308,13 +309,33 @@ impl Executor {
             return;
         };
         let parameters = &channel.record.parameters;
-        match channel_close(environment, parameters, commitment.clone(), feerate_per_kw) {
-            Some(event) => self.tools.bumper.handle_event(&event),
-            None => self
-                .tools
+        let has_been_published = self.bump(feerate_per_kw, |rate| {
+            let event = channel_close(environment, parameters, commitment.clone(), rate);
+            event.into_iter().collect()
+        });
+        if !has_been_published {
+            // By its own fee, then: it may do, and without it nothing of the channel can be claimed.
+            self.tools
                 .broadcaster
-                .broadcast_transactions(&[&commitment]),
+                .broadcast_transactions(&[&commitment]);
         }
+    }
+
+    /// Has each of these events handled at the highest of the rates for which it comes to a broadcast. Whether all
+    /// did.
+    fn bump(&self, feerate_per_kw: u32, events: impl Fn(u32) -> Vec<BumpTransactionEvent>) -> bool {
+        let asked = || self.tools.broadcaster.asked();
+        let count = events(feerate_per_kw).len();
+        let is_published = |index: &usize| {
+            affordable(feerate_per_kw, |rate| {
+                let before = asked();
+                if let Some(event) = events(rate).get(*index) {
+                    self.tools.bumper.handle_event(event);
+                }
+                asked() > before
+            })
+        };
+        count > 0 && (0..count).filter(is_published).count() == count
     }
 
     fn bump_htlcs(&self, channel_id: ChannelId, feerate_per_kw: u32, htlcs: &[SecondStage]) {
@@ -323,9 +344,9 @@ impl Executor {
             return;
         };
         let record = &channel.record;
-        for event in htlc_resolutions(&core.environment, record, htlcs, feerate_per_kw) {
-            self.tools.bumper.handle_event(&event);
-        }
+        self.bump(feerate_per_kw, |rate| {
+            htlc_resolutions(&core.environment, record, htlcs, rate)
+        });
     }
 
     /// A transaction that pays for a channel, or why there is none.
@@ -369,6 +390,19 @@ impl Executor {
     }
 }
 
+/// Tries this at lower and lower fee rates, by halves, until it succeeds: the wallet may have too few coins for
+/// what is asked, and a low fee is better than none. Whether it did.
+fn affordable(feerate_per_kw: u32, succeeds: impl Fn(u32) -> bool) -> bool {
+    let mut rate = feerate_per_kw;
+    while !succeeds(rate) {
+        if rate <= FEERATE_FLOOR_SATS_PER_KW {
+            return false;
+        }
+        rate = (rate / 2).max(FEERATE_FLOOR_SATS_PER_KW);
+    }
+    true
+}
+
 /// Does something between the points of its family.
 fn at_point<T>(family: &str, role: &str, does: impl FnOnce() -> T) -> T {
     let _ = gate::point(&format!("{family}.before"), &role);
@@ -380,4 +414,29 @@ fn at_point<T>(family: &str, role: &str, does: impl FnOnce() -> T) -> T {
 fn announce_policy(host: &Host, update: ChannelUpdate) {
     let event = MessageSendEvent::BroadcastChannelUpdate { msg: update };
     host.send(wire::describe(event));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn what_the_wallet_cannot_pay_for_is_tried_for_less_down_to_what_relays() {
+        let tried = RefCell::new(Vec::new());
+        let attempt = |least: u32| {
+            tried.borrow_mut().clear();
+            affordable(2_000, |rate| {
+                tried.borrow_mut().push(rate);
+                rate <= least
+            })
+        };
+        assert!(attempt(2_000));
+        assert_eq!(*tried.borrow(), [2_000]);
+        assert!(attempt(600));
+        assert_eq!(*tried.borrow(), [2_000, 1_000, 500]);
+        assert!(!attempt(0));
+        assert_eq!(*tried.borrow(), [2_000, 1_000, 500, 253]);
+    }
 }

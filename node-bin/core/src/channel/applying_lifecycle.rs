@@ -20,6 +20,8 @@ pub(super) fn apply_lifecycle(
             // The transaction is kept: should a reorganisation take it out and the mempools forget it, nobody
             // else has it, and no commitment is worth anything without it.
             record.funding.confirmed = Some((*height, *transaction_index));
+            // It came in time. If a reorganisation takes it out, it may come again, and there may be money in it.
+            record.funding.accepted_at = None;
         }
         UpdateStep::FundingUnconfirmed => {
             record.funding.confirmed = None;

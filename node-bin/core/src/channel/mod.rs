@@ -4,7 +4,7 @@
 //!
 //! The seed's `Channel` and `ChannelMonitor` in one; `corrections.md`, 10.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bitcoin::secp256k1::PublicKey;
@@ -15,7 +15,7 @@ use crate::event::{EventKey, EventKind};
 use crate::message::Message;
 use crate::record::ChannelRecord;
 use crate::source::{HtlcSource, PaymentId};
-use crate::spec::{Change, HtlcAdd};
+use crate::spec::{Change, Direction, HtlcAdd};
 use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
 #[cfg(test)]
@@ -107,6 +107,8 @@ pub(crate) struct Volatile {
     pub claims_due: bool,
     /// Height at which the holder's commitment was first published in this life.
     pub published_at: Option<u32>,
+    /// Heights at which second stages of the holder's HTLCs were first published in this life.
+    pub second_stages_at: BTreeMap<(Direction, u64), u32>,
     /// Where the channel stands on the chain, by the record of this sequence.
     pub position: Option<(u64, Arc<onchain::Position>)>,
 }

@@ -78,6 +78,17 @@ pub struct Position {
     pub outputs: Vec<OnchainOutput>,
 }
 
+/// An HTLC that can go to its second stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueSecondStage {
+    /// Which, and how.
+    pub stage: SecondStage,
+    /// Height from which on it has been urgent.
+    pub urgent_since: u32,
+    /// What its output holds.
+    pub amount_sat: u64,
+}
+
 /// Whether a block at this height is beyond any reorganisation at this tip.
 fn is_final(confirmed: u32, tip: u32) -> bool {
     is_deep(confirmed, tip, ANTI_REORG_DELAY)
@@ -123,12 +134,18 @@ impl Channel {
     }
 
     /// What follows at this tip for HTLCs that the holder offered on a channel that is closed: by the
-    /// chain's decision, or, if there is none yet, because time is up.
-    pub(crate) fn due_steps(&self, position: Option<&Position>, tip: u32) -> Vec<UpdateStep> {
+    /// chain's decision, or, if there is none yet, because time is up. Time is up at the chain's tip only: the
+    /// blocks that are there already may hold the preimage.
+    pub(crate) fn due_steps(
+        &self,
+        position: Option<&Position>,
+        tip: u32,
+        is_chains_tip: bool,
+    ) -> Vec<UpdateStep> {
         match (position, &self.record.closure) {
-            (Some(position), _) => self.decided(position, tip),
-            (None, Some(_)) => self.given_up(tip),
-            (None, None) => Vec::new(),
+            (Some(position), _) => self.decided(position, tip, is_chains_tip),
+            (None, Some(_)) if is_chains_tip => self.given_up(tip),
+            (None, _) => Vec::new(),
         }
     }
 
@@ -146,7 +163,7 @@ impl Channel {
     }
 
     /// What the chain has decided about HTLCs that the holder offered, at this tip.
-    fn decided(&self, position: &Position, tip: u32) -> Vec<UpdateStep> {
+    fn decided(&self, position: &Position, tip: u32, is_chains_tip: bool) -> Vec<UpdateStep> {
         let mut steps = Vec::new();
         for (htlc_id, htlc) in &self.record.outbound {
             let htlc_id = *htlc_id;
@@ -161,12 +178,13 @@ impl Channel {
                     (Some(preimage), is_final(at, tip))
                 }
                 Some(Some((_, at))) => (None, is_final(at, tip)),
-                None => self.decided_without_output(
-                    position,
-                    htlc.add.payment_hash,
-                    htlc.add.cltv_expiry,
-                    tip,
-                ),
+                None => {
+                    let add = &htlc.add;
+                    let (hash, expiry) = (add.payment_hash, add.cltv_expiry);
+                    let (found, is_over) = self.decided_without_output(position, hash, expiry, tip);
+                    let is_known = !matches!(position.spend, FundingSpend::Unknown { .. });
+                    (found, is_over && (is_known || is_chains_tip))
+                }
             };
             if let (Some(preimage), None) = (found, htlc.preimage) {
                 steps.push(UpdateStep::OutboundClaimed { htlc_id, preimage });
@@ -174,7 +192,7 @@ impl Channel {
             let is_claimed = found.is_some() || htlc.preimage.is_some();
             if is_over && is_claimed {
                 steps.push(UpdateStep::OutboundGone { htlc_id });
-            } else if is_over || (!is_claimed && self.is_to_give_up(htlc, tip)) {
+            } else if is_over || (!is_claimed && is_chains_tip && self.is_to_give_up(htlc, tip)) {
                 steps.push(UpdateStep::OutboundFailed {
                     htlc_id,
                     failure_code: code::PERMANENT_CHANNEL_FAILURE,
@@ -182,7 +200,44 @@ impl Channel {
                 });
             }
         }
+        self.add_twins(&mut steps);
         steps
+    }
+
+    /// The peer may take the output of one of two HTLCs that nothing tells apart, and the holder has given up that
+    /// one upstream already: then the preimage pays for the other, though its own output comes back.
+    fn add_twins(&self, steps: &mut Vec<UpdateStep>) {
+        let is_claimed = |steps: &[UpdateStep], id: u64| {
+            let mut steps = steps.iter();
+            steps.any(|step| matches!(step, UpdateStep::OutboundClaimed { htlc_id, .. } if *htlc_id == id))
+        };
+        let claimed: Vec<_> = steps
+            .iter()
+            .filter_map(|step| match step {
+                UpdateStep::OutboundClaimed { htlc_id, preimage } => Some((*htlc_id, *preimage)),
+                _ => None,
+            })
+            .filter(|(htlc_id, _)| {
+                let htlc = self.record.outbound.get(htlc_id);
+                htlc.is_some_and(|htlc| htlc.failed_back)
+            })
+            .collect();
+        for (_, preimage) in claimed {
+            let hash = lightning::types::payment::PaymentHash::from(preimage);
+            let twin = self.record.outbound.iter().find(|(id, htlc)| {
+                let is_open = htlc.preimage.is_none() && !htlc.failed_back;
+                htlc.add.payment_hash == hash && is_open && !is_claimed(steps, **id)
+            });
+            let Some((htlc_id, _)) = twin else { continue };
+            // Nothing is failed in the same breath.
+            steps.retain(|step| {
+                !matches!(step, UpdateStep::OutboundFailed { htlc_id: failed, .. } if failed == htlc_id)
+            });
+            steps.push(UpdateStep::OutboundClaimed {
+                htlc_id: *htlc_id,
+                preimage,
+            });
+        }
     }
 
     /// An HTLC that has no output in what ended the channel: trimmed, or never in it. A commitment that
@@ -251,8 +306,9 @@ impl Channel {
             .collect()
     }
 
-    /// HTLCs of the holder's own commitment that a second-stage transaction can take at this tip.
-    pub fn second_stages(&self, position: &Position, tip: u32) -> Vec<SecondStage> {
+    /// HTLCs of the holder's own commitment that a second-stage transaction can take at this tip, each with the
+    /// height from which on it has been urgent, and its satoshis.
+    pub fn second_stages(&self, position: &Position, tip: u32) -> Vec<DueSecondStage> {
         if !matches!(position.spend, FundingSpend::Holder { .. }) {
             return Vec::new();
         }
@@ -268,10 +324,19 @@ impl Channel {
                     Direction::Outbound if tip >= htlc.cltv_expiry => None,
                     Direction::Outbound => return None,
                 };
-                Some(SecondStage {
-                    direction: htlc.direction,
-                    htlc_id: htlc.htlc_id,
-                    preimage,
+                let urgent_since = match htlc.direction {
+                    // The peer may take it from then on.
+                    Direction::Inbound => htlc.cltv_expiry.saturating_sub(CLTV_CLAIM_BUFFER),
+                    Direction::Outbound => htlc.cltv_expiry,
+                };
+                Some(DueSecondStage {
+                    stage: SecondStage {
+                        direction: htlc.direction,
+                        htlc_id: htlc.htlc_id,
+                        preimage,
+                    },
+                    urgent_since: urgent_since.max(position.confirmed),
+                    amount_sat: output.amount_sat,
                 })
             })
             .collect()

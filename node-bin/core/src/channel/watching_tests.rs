@@ -82,7 +82,7 @@ fn block(
         .watch_block(environment, height, true, &placed, &mut out)
         .expect("a block fits");
     let position = channel.current_position(environment);
-    let steps = channel.due_steps(position.as_deref(), height);
+    let steps = channel.due_steps(position.as_deref(), height, true);
     if !steps.is_empty() {
         channel.commit(steps.clone(), &mut out).expect("they fit");
     }
@@ -165,6 +165,25 @@ fn of_two_htlcs_equal_in_hash_amount_and_expiry_each_ends_by_its_own_output() {
 }
 
 #[test]
+fn a_preimage_that_comes_too_late_for_one_twin_upstream_pays_for_the_other() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let outputs = [0, 1].map(|id| output_of(&environment, &channel, id));
+    let htlc = channel.record.outbound.get_mut(&0).unwrap();
+    let HtlcSource::Forward { parts } = &mut htlc.source else {
+        panic!("it was forwarded");
+    };
+    parts[0].cltv_expiry = 520;
+    block(&environment, &mut channel, 517, &[]);
+    assert_eq!(ends(&channel), (vec![], vec![0]));
+    block(&environment, &mut channel, 518, &[claim(outputs[0], 1)]);
+    assert_eq!(ends(&channel), (vec![0, 1], vec![]));
+    block(&environment, &mut channel, 519, &[timeout(outputs[1])]);
+    block(&environment, &mut channel, 530, &[]);
+    assert_eq!(ends(&channel), (vec![0, 1], vec![]));
+    assert_eq!(channel.record.outbound.keys().collect::<Vec<_>>(), [&2]);
+}
+
+#[test]
 fn one_transaction_may_claim_one_twin_and_take_back_the_other_among_foreign_inputs() {
     let (environment, mut channel, _) = closed(pair(&spec()));
     let foreign = (OutPoint::null(), vec![preimage(2).0.to_vec()]);
@@ -196,6 +215,15 @@ fn a_reorganisation_between_a_timeouts_confirmations_lets_a_claim_win() {
     block(&environment, &mut channel, 511, &[claim(output, 2)]);
     block(&environment, &mut channel, 530, &[]);
     assert_eq!(ends(&channel), (vec![2], vec![]));
+}
+
+#[test]
+fn nothing_is_given_up_while_blocks_that_are_there_may_hold_its_preimage() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let position = channel.current_position(&environment);
+    let at = |is_chains_tip| channel.due_steps(position.as_deref(), 1_507, is_chains_tip);
+    assert_eq!(at(false), []);
+    assert_eq!(at(true).len(), 3);
 }
 
 #[test]

@@ -652,6 +652,47 @@ fn a_channel_that_its_opener_never_funds_is_forgotten_after_two_weeks_and_not_be
 }
 
 #[test]
+fn a_channel_whose_late_funding_a_reorganisation_takes_off_is_not_forgotten() {
+    let world = flows::start("direct", 1).unwrap();
+    let mut engine = engine_of(&world, B);
+    let attacker = world.nodes[A].environment.clone();
+    let transaction = bitcoin::Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: bitcoin::absolute::LockTime::ZERO,
+        input: Vec::new(),
+        output: Vec::new(),
+    };
+    let funding = lightning::chain::transaction::OutPoint {
+        txid: transaction.compute_txid(),
+        index: 0,
+    };
+    let peer = attacker.node_id();
+    let message = funding_created_for(&mut engine, &attacker, funding);
+    engine.input(Input::Message { peer, message });
+    drive(&mut engine);
+    let channel_id = ChannelId::v1_from_funding_outpoint(funding);
+    let last = engine.node.best_block.height + 2_015;
+    let channel = engine.node.channels.get_mut(&channel_id).unwrap();
+    let confirmed = UpdateStep::FundingConfirmed {
+        height: last,
+        transaction_index: 1,
+    };
+    let mut out = crate::channel::Outbox::default();
+    channel.commit(vec![confirmed], &mut out).unwrap();
+    engine.input(Input::BlocksDisconnected {
+        height: last - 1,
+        hash: <bitcoin::BlockHash as bitcoin::hashes::Hash>::from_byte_array([9; 32]),
+    });
+    for height in last..last + 3 {
+        engine.input(empty_block(height));
+    }
+    drive(&mut engine);
+    let record = &engine.node.channels[&channel_id].record;
+    assert_eq!(record.closure, None);
+    assert_eq!(record.funding.confirmed, None);
+}
+
+#[test]
 fn a_peer_that_does_not_revoke_or_reestablish_is_hung_up_on() {
     let world = flows::start("direct", 1).unwrap();
     let peer = world.nodes[B].node_id;

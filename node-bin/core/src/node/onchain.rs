@@ -3,15 +3,17 @@
 //!
 //! BOLT 5; `corrections.md`, 14.
 
+use std::collections::BTreeMap;
+
 use lightning::ln::types::ChannelId;
 
-use crate::channel::onchain::Position;
+use crate::channel::LEAST_FEERATE_PER_KW;
+use crate::channel::onchain::{DueSecondStage, Position};
 use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::Effect;
 use crate::input::PlacedTransaction;
 use crate::onchain::claims::{Claim, ClaimError, ClaimPath, claim_transaction};
 use crate::record::Closure;
-use crate::update::UpdateStep;
 
 use super::{BestBlock, Node};
 
@@ -24,6 +26,8 @@ const BUMP_PERCENT: u64 = 25;
 const LEAST_BUMP_PER_KW: u64 = 250;
 /// The most that a claim pays, as a multiple of the node's fee rate.
 const MAXIMUM_BUMP: u64 = 20;
+/// Of an HTLC's second stage with a coin that pays for it and change, in weight units, roughly.
+const SECOND_STAGE_WEIGHT: u64 = 1_200;
 
 /// Whether nobody but the holder can ever take this.
 fn is_uncontested(claim: &Claim) -> bool {
@@ -57,15 +61,7 @@ impl Node {
             return Ok(());
         }
         let position = channel.current_position(&environment);
-        let mut steps = channel.due_steps(position.as_deref(), block.height);
-        if !is_tip {
-            // The blocks that are there already may hold the preimage: time is up at the tip only.
-            steps.retain(|step| {
-                let is_early =
-                    matches!(step, UpdateStep::OutboundFailed { is_final, .. } if !is_final);
-                !is_early
-            });
-        }
+        let steps = channel.due_steps(position.as_deref(), block.height, is_tip);
         if !steps.is_empty() {
             channel.commit(steps, out)?;
         }
@@ -130,16 +126,10 @@ impl Node {
             }
             return;
         };
-        let tip = self.best_block.height;
-        let htlcs = channel.second_stages(&position, tip);
-        if !htlcs.is_empty() {
-            let effect = Effect::BumpHtlcs {
-                channel_id,
-                feerate_per_kw: self.bumped_feerate(Some(position.confirmed)),
-                htlcs,
-            };
-            out.after(channel.store(), effect);
-        }
+        self.publish_second_stages_of(channel_id, &position, out);
+        let Some(channel) = self.channels.get(&channel_id) else {
+            return;
+        };
         for transaction in self.claim_transactions(channel, &position) {
             out.after(
                 channel.store(),
@@ -148,6 +138,40 @@ impl Node {
                     transactions: vec![transaction],
                 },
             );
+        }
+    }
+
+    /// Sends HTLCs of the holder's commitment to their second stages: those together that have waited as long. The
+    /// wallet pays for them, and never much more than they are worth.
+    fn publish_second_stages_of(
+        &mut self,
+        channel_id: ChannelId,
+        position: &Position,
+        out: &mut Outbox,
+    ) {
+        let tip = self.best_block.height;
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return;
+        };
+        let mut groups: BTreeMap<u32, Vec<DueSecondStage>> = BTreeMap::new();
+        for due in channel.second_stages(position, tip) {
+            let key = (due.stage.direction, due.stage.htlc_id);
+            let first = channel.volatile.second_stages_at.entry(key).or_insert(tip);
+            let since = due.urgent_since.min(*first);
+            groups.entry(since).or_default().push(due);
+        }
+        let store = channel.store();
+        for (since, group) in groups {
+            let value_sat: u64 = group.iter().map(|due| due.amount_sat).sum();
+            let worth = value_sat * 1_000 / (SECOND_STAGE_WEIGHT * group.len() as u64);
+            let worth = u32::try_from(worth).unwrap_or(u32::MAX);
+            let feerate_per_kw = self.bumped_feerate(Some(since)).min(worth);
+            let effect = Effect::BumpHtlcs {
+                channel_id,
+                feerate_per_kw: feerate_per_kw.max(LEAST_FEERATE_PER_KW),
+                htlcs: group.iter().map(|due| due.stage).collect(),
+            };
+            out.after(store, effect);
         }
     }
 

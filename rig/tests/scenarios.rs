@@ -185,6 +185,8 @@ scenarios_pass_without_faults! {
     a_node_that_lost_its_data_publishes_nothing_and_is_not_punished = "data-loss/unified",
     a_stock_node_that_lost_its_data_ends_itself = "data-loss/stock",
     a_part_alone_is_given_back_after_three_ticks = "mpp-timeout",
+    a_claim_that_electrs_tells_of_is_carried_upstream = "electrs-claim",
+    a_timeout_by_what_electrs_tells_fails_upstream = "electrs-timeout",
     a_payer_finds_another_way = "retry",
     a_payer_splits_what_no_way_carries = "mpp-gossip",
     nodes_that_forget_their_payments_resolve_every_htlc = "forget",

@@ -156,9 +156,11 @@ impl ChainPair {
         Ok(hashes)
     }
 
-    /// Takes a block and all after it off the chain. electrs notices only when another block is
+    /// Takes a block and all after it off the chain, when electrs has them all: what it had asked for and bitcoind
+    /// does not serve any more it would wait for for ever. electrs notices only when another block is
     /// mined. A pool does not lease this pair out again.
     pub async fn invalidate(&self, hash: BlockHash) -> Result<(), ChainError> {
+        self.electrs_synced().await?;
         self.reorganised.store(true, Ordering::Relaxed);
         self.command("invalidate", move |owner| owner.invalidate(hash))
             .await

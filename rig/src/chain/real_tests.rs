@@ -112,6 +112,19 @@ async fn electrs_agrees_on_the_tip_after_fifty_blocks_and_on_the_history_of_a_fu
 }
 
 #[tokio::test]
+async fn electrs_lives_through_blocks_that_are_taken_off_as_soon_as_they_are_mined() {
+    let folder = folder();
+    let pair = pair(&folder).await;
+    for _ in 0..40 {
+        let first = pair.mine(2).await.unwrap()[0];
+        pair.invalidate(first).await.unwrap();
+        pair.mine_empty(3).await.unwrap();
+    }
+    let tip = pair.tip().await.unwrap().height;
+    assert_eq!(pair.electrs_synced().await.unwrap(), tip);
+}
+
+#[tokio::test]
 async fn a_reorg_is_followed_by_electrs() {
     let folder = folder();
     let pair = pair(&folder).await;

@@ -98,15 +98,10 @@ fn look_closer(name: &str, mix: &[&str], run: &Path) {
 
 /// Blocks of each mining before A's user was told that the payment `p` failed.
 fn mined_before_p_failed(trace: &Path) -> Vec<u64> {
-    use bitcoin::hashes::{Hash, sha256};
-    let id = sha256::Hash::hash(b"p").to_string();
-    let text = std::fs::read_to_string(trace).unwrap();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = lines_of(trace).into_iter();
     let before = lines.take_while(|line| {
         let event = &line["report"]["event"];
-        event["kind"] != "payment_failed" || event["payment_id"] != id.as_str()
+        event["kind"] != "payment_failed" || !is_of_p(event)
     });
     let mined = before.filter(|line| line["did"]["type"] == "mined");
     mined
@@ -116,16 +111,24 @@ fn mined_before_p_failed(trace: &Path) -> Vec<u64> {
 
 /// What A's user was told of the payment `p`, in order.
 fn told_of_p(trace: &Path) -> Vec<Value> {
-    use bitcoin::hashes::{Hash, sha256};
-    let id = sha256::Hash::hash(b"p").to_string();
-    let text = std::fs::read_to_string(trace).unwrap();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = lines_of(trace).into_iter();
     lines
         .filter(|line| line["node"] == "A")
         .map(|line| line["report"]["event"].clone())
-        .filter(|event| event["payment_id"] == id.as_str())
+        .filter(is_of_p)
+        .collect()
+}
+
+fn is_of_p(event: &Value) -> bool {
+    use bitcoin::hashes::{Hash, sha256};
+    event["payment_id"] == sha256::Hash::hash(b"p").to_string().as_str()
+}
+
+fn lines_of(trace: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(trace).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 

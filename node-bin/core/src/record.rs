@@ -278,6 +278,19 @@ pub enum Closure {
     },
 }
 
+impl Closure {
+    /// Whether it is by a commitment of the holder's that may be published.
+    pub fn is_published(&self) -> bool {
+        matches!(
+            self,
+            Closure::Forced {
+                broadcast: true,
+                ..
+            }
+        )
+    }
+}
+
 /// A cooperative close under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownState {

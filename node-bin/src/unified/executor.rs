@@ -309,11 +309,8 @@ impl Executor {
             return;
         };
         let parameters = &channel.record.parameters;
-        let has_been_published = self.bump(feerate_per_kw, |rate| {
-            let event = channel_close(environment, parameters, commitment.clone(), rate);
-            event.into_iter().collect()
-        });
-        if !has_been_published {
+        let event = channel_close(environment, parameters, commitment.clone(), feerate_per_kw);
+        if !event.is_some_and(|event| self.bump(event)) {
             // By its own fee, then: it may do, and without it nothing of the channel can be claimed.
             self.tools
                 .broadcaster
@@ -321,21 +318,16 @@ impl Executor {
         }
     }
 
-    /// Has each of these events handled at the highest of the rates for which it comes to a broadcast. Whether all
-    /// did.
-    fn bump(&self, feerate_per_kw: u32, events: impl Fn(u32) -> Vec<BumpTransactionEvent>) -> bool {
-        let asked = || self.tools.broadcaster.asked();
-        let count = events(feerate_per_kw).len();
-        let is_published = |index: &usize| {
-            affordable(feerate_per_kw, |rate| {
-                let before = asked();
-                if let Some(event) = events(rate).get(*index) {
-                    self.tools.bumper.handle_event(event);
-                }
-                asked() > before
-            })
-        };
-        count > 0 && (0..count).filter(is_published).count() == count
+    /// Has this event handled at the highest rate, of its own and lower ones, for which it comes to a broadcast.
+    /// Whether it did.
+    fn bump(&self, mut event: BumpTransactionEvent) -> bool {
+        let broadcaster = &self.tools.broadcaster;
+        affordable(*feerate_of(&mut event), |rate| {
+            let before = broadcaster.asked();
+            *feerate_of(&mut event) = rate;
+            self.tools.bumper.handle_event(&event);
+            broadcaster.asked() > before
+        })
     }
 
     fn bump_htlcs(&self, channel_id: ChannelId, feerate_per_kw: u32, htlcs: &[SecondStage]) {
@@ -344,9 +336,9 @@ impl Executor {
             return;
         };
         let record = &channel.record;
-        self.bump(feerate_per_kw, |rate| {
-            htlc_resolutions(&core.environment, record, htlcs, rate)
-        });
+        for event in htlc_resolutions(&core.environment, record, htlcs, feerate_per_kw) {
+            self.bump(event);
+        }
     }
 
     /// A transaction that pays for a channel, or why there is none.
@@ -390,9 +382,22 @@ impl Executor {
     }
 }
 
+fn feerate_of(event: &mut BumpTransactionEvent) -> &mut u32 {
+    match event {
+        BumpTransactionEvent::ChannelClose {
+            package_target_feerate_sat_per_1000_weight: rate,
+            ..
+        }
+        | BumpTransactionEvent::HTLCResolution {
+            target_feerate_sat_per_1000_weight: rate,
+            ..
+        } => rate,
+    }
+}
+
 /// Tries this at lower and lower fee rates, by halves, until it succeeds: the wallet may have too few coins for
 /// what is asked, and a low fee is better than none. Whether it did.
-fn affordable(feerate_per_kw: u32, succeeds: impl Fn(u32) -> bool) -> bool {
+fn affordable(feerate_per_kw: u32, mut succeeds: impl FnMut(u32) -> bool) -> bool {
     let mut rate = feerate_per_kw;
     while !succeeds(rate) {
         if rate <= FEERATE_FLOOR_SATS_PER_KW {

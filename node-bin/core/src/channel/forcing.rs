@@ -34,15 +34,11 @@ impl Channel {
 
     /// The holder's commitment if the channel ended with it and it may be published.
     pub fn transaction_to_publish(&self, environment: &Environment) -> Option<Transaction> {
-        match &self.record.closure {
-            Some(Closure::Forced {
-                broadcast: true, ..
-            }) => Some(commitment::holder_commitment_transaction(
-                environment,
-                &self.record.parameters,
-                &self.record.holder,
-            )),
-            _ => None,
-        }
+        let record = &self.record;
+        let closure = record.closure.as_ref();
+        closure.is_some_and(Closure::is_published).then(|| {
+            let (parameters, holder) = (&record.parameters, &record.holder);
+            commitment::holder_commitment_transaction(environment, parameters, holder)
+        })
     }
 }

@@ -5,7 +5,7 @@
 //! BOLT 5; `corrections.md`, 8 and 14.
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
-use lightning::types::payment::PaymentPreimage;
+use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::commitment::funding_script;
 use crate::keys::Environment;
@@ -15,7 +15,7 @@ use crate::onchain::identify::{FundingSpend, HtlcOutput, OutputKind, identify};
 use crate::onchain::spend::{SpendPath, read_delayed_spend, read_spend, second_stage_output};
 use crate::onion::code;
 use crate::record::{Closure, OutboundHtlc, Resolution, SeenTransaction};
-use crate::spec::Direction;
+use crate::spec::{Direction, HtlcAdd};
 use crate::update::UpdateStep;
 
 use super::Channel;
@@ -178,13 +178,7 @@ impl Channel {
                     (Some(preimage), is_final(at, tip))
                 }
                 Some(Some((_, at))) => (None, is_final(at, tip)),
-                None => {
-                    let add = &htlc.add;
-                    let (hash, expiry) = (add.payment_hash, add.cltv_expiry);
-                    let (found, is_over) = self.decided_without_output(position, hash, expiry, tip);
-                    let is_known = !matches!(position.spend, FundingSpend::Unknown { .. });
-                    (found, is_over && (is_known || is_chains_tip))
-                }
+                None => self.decided_without_output(position, &htlc.add, tip, is_chains_tip),
             };
             if let (Some(preimage), None) = (found, htlc.preimage) {
                 steps.push(UpdateStep::OutboundClaimed { htlc_id, preimage });
@@ -223,7 +217,7 @@ impl Channel {
             })
             .collect();
         for (_, preimage) in claimed {
-            let hash = lightning::types::payment::PaymentHash::from(preimage);
+            let hash = PaymentHash::from(preimage);
             let twin = self.record.outbound.iter().find(|(id, htlc)| {
                 let is_open = htlc.preimage.is_none() && !htlc.failed_back;
                 htlc.add.payment_hash == hash && is_open && !is_claimed(steps, **id)
@@ -241,13 +235,14 @@ impl Channel {
     }
 
     /// An HTLC that has no output in what ended the channel: trimmed, or never in it. A commitment that
-    /// the record does not know may hold it all the same; then a preimage is looked for in every spend.
+    /// the record does not know may hold it all the same; then a preimage is looked for in every spend, of all
+    /// blocks that are there.
     fn decided_without_output(
         &self,
         position: &Position,
-        payment_hash: lightning::types::payment::PaymentHash,
-        cltv_expiry: u32,
+        add: &HtlcAdd,
         tip: u32,
+        is_chains_tip: bool,
     ) -> (Option<PaymentPreimage>, bool) {
         if !matches!(position.spend, FundingSpend::Unknown { .. }) {
             return (None, is_final(position.confirmed, tip));
@@ -262,10 +257,9 @@ impl Channel {
             .flat_map(|input| input.witness.iter())
             .filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .map(PaymentPreimage)
-            .find(|preimage| {
-                lightning::types::payment::PaymentHash::from(*preimage) == payment_hash
-            });
-        let is_over = is_final(position.confirmed, tip) && is_final(cltv_expiry, tip);
+            .find(|preimage| PaymentHash::from(*preimage) == add.payment_hash);
+        let is_over =
+            is_chains_tip && is_final(position.confirmed, tip) && is_final(add.cltv_expiry, tip);
         (preimage, is_over)
     }
 
@@ -461,13 +455,8 @@ impl Channel {
 
     /// Whether the holder's commitment is to be published, and is not in a block yet.
     pub(crate) fn is_to_publish(&self) -> bool {
-        matches!(
-            self.record.closure,
-            Some(Closure::Forced {
-                broadcast: true,
-                ..
-            })
-        ) && self.record.onchain.funding_spend.is_none()
+        let closure = self.record.closure.as_ref();
+        closure.is_some_and(Closure::is_published) && self.record.onchain.funding_spend.is_none()
     }
 }
 

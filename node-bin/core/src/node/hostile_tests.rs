@@ -614,8 +614,8 @@ fn empty_block(height: u32) -> Input {
     }
 }
 
-#[test]
-fn a_channel_that_its_opener_never_funds_is_forgotten_after_two_weeks_and_not_before() {
+/// B, which has accepted a channel of A's and seen no funding.
+fn with_an_unfunded_channel() -> (Engine, ChannelId) {
     let world = flows::start("direct", 1).unwrap();
     let mut engine = engine_of(&world, B);
     let attacker = world.nodes[A].environment.clone();
@@ -627,7 +627,12 @@ fn a_channel_that_its_opener_never_funds_is_forgotten_after_two_weeks_and_not_be
     let message = funding_created_for(&mut engine, &attacker, funding);
     engine.input(Input::Message { peer, message });
     drive(&mut engine);
-    let channel_id = ChannelId::v1_from_funding_outpoint(funding);
+    (engine, ChannelId::v1_from_funding_outpoint(funding))
+}
+
+#[test]
+fn a_channel_that_its_opener_never_funds_is_forgotten_after_two_weeks_and_not_before() {
+    let (mut engine, channel_id) = with_an_unfunded_channel();
     let accepted_at = engine.node.best_block.height;
     for height in accepted_at + 1..accepted_at + 2_016 {
         engine.input(empty_block(height));
@@ -653,24 +658,7 @@ fn a_channel_that_its_opener_never_funds_is_forgotten_after_two_weeks_and_not_be
 
 #[test]
 fn a_channel_whose_late_funding_a_reorganisation_takes_off_is_not_forgotten() {
-    let world = flows::start("direct", 1).unwrap();
-    let mut engine = engine_of(&world, B);
-    let attacker = world.nodes[A].environment.clone();
-    let transaction = bitcoin::Transaction {
-        version: bitcoin::transaction::Version::TWO,
-        lock_time: bitcoin::absolute::LockTime::ZERO,
-        input: Vec::new(),
-        output: Vec::new(),
-    };
-    let funding = lightning::chain::transaction::OutPoint {
-        txid: transaction.compute_txid(),
-        index: 0,
-    };
-    let peer = attacker.node_id();
-    let message = funding_created_for(&mut engine, &attacker, funding);
-    engine.input(Input::Message { peer, message });
-    drive(&mut engine);
-    let channel_id = ChannelId::v1_from_funding_outpoint(funding);
+    let (mut engine, channel_id) = with_an_unfunded_channel();
     let last = engine.node.best_block.height + 2_015;
     let channel = engine.node.channels.get_mut(&channel_id).unwrap();
     let confirmed = UpdateStep::FundingConfirmed {
@@ -681,7 +669,7 @@ fn a_channel_whose_late_funding_a_reorganisation_takes_off_is_not_forgotten() {
     channel.commit(vec![confirmed], &mut out).unwrap();
     engine.input(Input::BlocksDisconnected {
         height: last - 1,
-        hash: <bitcoin::BlockHash as bitcoin::hashes::Hash>::from_byte_array([9; 32]),
+        hash: bitcoin::hashes::Hash::all_zeros(),
     });
     for height in last..last + 3 {
         engine.input(empty_block(height));

@@ -211,14 +211,8 @@ fn with_an_old_disk(flow: &str) -> World {
 }
 
 fn is_published_by_a(world: &World) -> bool {
-    let closure = &record(world, A, B).closure;
-    matches!(
-        closure,
-        Some(Closure::Forced {
-            broadcast: true,
-            ..
-        })
-    )
+    let closure = record(world, A, B).closure.as_ref();
+    closure.is_some_and(Closure::is_published)
 }
 
 #[test]

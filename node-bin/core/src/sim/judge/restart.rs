@@ -88,13 +88,7 @@ fn is_published_again(world: &World, node: usize, effect: &Effect) -> bool {
     };
     let durable = world.nodes[node].disk.durable();
     durable.channels.get(channel_id).is_some_and(|record| {
-        let was_published = matches!(
-            record.closure,
-            Some(Closure::Forced {
-                broadcast: true,
-                ..
-            })
-        );
+        let was_published = record.closure.as_ref().is_some_and(Closure::is_published);
         let funding = &record.parameters.funding.txid;
         was_published && world.chain.height_of(funding).is_none()
     })

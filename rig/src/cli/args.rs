@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long = "persist", global = true, value_name = "[NODE=]MODE")]
     pub persists: Vec<Override<Persist>>,
 
-    /// How many cases run at once [default: the number of cores].
+    /// How many cases run at once [default: twice the number of cores].
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
 

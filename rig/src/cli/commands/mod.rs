@@ -30,6 +30,12 @@ pub(super) struct Context<'a, E> {
     pub command_line: Vec<String>,
 }
 
+/// Two cases for each core: a case waits for disks and sockets about as often as it computes
+/// (measured in `DESIGN.md`).
+fn default_workers() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ended {
@@ -54,7 +60,6 @@ impl<'a, E: Environment> Context<'a, E> {
         console: &'a Console,
         interrupt: Interrupt,
     ) -> Self {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Context {
             arguments,
             environment,
@@ -64,7 +69,7 @@ impl<'a, E: Environment> Context<'a, E> {
                 .logs
                 .clone()
                 .unwrap_or_else(|| environment.default_logs()),
-            workers: arguments.workers.map_or_else(cores, usize::from),
+            workers: arguments.workers.map_or_else(default_workers, usize::from),
             command_line: std::env::args().skip(1).collect(),
         }
     }

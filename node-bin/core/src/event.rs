@@ -148,6 +148,11 @@ impl MonitorEvent {
         matches!(self, MonitorEvent::ForwardedHtlcClaimed { .. })
     }
 
+    /// Whether it tells of an HTLC to forward or to receive.
+    pub fn is_accept(&self) -> bool {
+        matches!(self, MonitorEvent::HtlcAccepted { .. })
+    }
+
     /// Whether the event is told at a start only (the seed's deferred restart events).
     pub fn is_deferred(&self) -> bool {
         matches!(self, MonitorEvent::InboundMppClaimPersisted { .. })

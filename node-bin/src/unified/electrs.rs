@@ -223,6 +223,8 @@ impl Node {
                 executor.run(host);
                 let _ = gate::point("block.disconnected.after", &role);
                 from = from.min(gone);
+                // The client asks no more for what was spent six blocks ago, and a rival may spend it now.
+                electrs.watched.borrow_mut().clear();
             }
             let filled = electrs.told.borrow().filled(from, tip);
             for (height, block) in filled {

@@ -146,6 +146,23 @@ fn closed(core: &Core) -> impl Iterator<Item = &Channel> {
     })
 }
 
+/// The hash of an HTLC of a closed channel that the chain has not decided.
+fn undecided_hash(core: &Core, channel: &Channel) -> Option<String> {
+    let hash = match channel.position(&core.environment) {
+        Some(position) => {
+            let mut unspent = position.outputs.iter().filter(|on| on.spent.is_none());
+            unspent
+                .find_map(|on| on.htlc())
+                .map(|htlc| htlc.payment_hash)
+        }
+        None => {
+            let mut htlcs = channel.record.holder.spec.htlcs.values();
+            htlcs.next().map(|htlc| htlc.payment_hash)
+        }
+    };
+    hash.map(|hash| hash.to_string())
+}
+
 /// What closed channels still owe the node: their balance, until they are archived.
 fn claims(names: &Names, core: &Core) -> Vec<OnchainClaim> {
     let mut claims: Vec<_> = closed(core)
@@ -153,7 +170,7 @@ fn claims(names: &Names, core: &Core) -> Vec<OnchainClaim> {
             channel: names.channel(&channel.id()).unwrap_or_default(),
             kind: "claimable_awaiting_confirmations".to_owned(),
             amount_sat: balance_msat(&channel.record) / 1_000,
-            payment_hash: None,
+            payment_hash: undecided_hash(core, channel),
         })
         .collect();
     claims.sort_by(|a, b| (&a.channel, &a.kind).cmp(&(&b.channel, &b.kind)));

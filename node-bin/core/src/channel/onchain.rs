@@ -234,9 +234,9 @@ impl Channel {
         }
     }
 
-    /// An HTLC that has no output in what ended the channel: trimmed, or never in it. A commitment that
-    /// the record does not know may hold it all the same; then a preimage is looked for in every spend, of all
-    /// blocks that are there.
+    /// An HTLC that has no output in what ended the channel: trimmed, or never in it. A preimage is looked for in
+    /// every spend: another HTLC of the same hash may have been taken with it. A commitment that the record does not
+    /// know may hold the HTLC all the same: then nothing is over before all blocks that are there were looked at.
     fn decided_without_output(
         &self,
         position: &Position,
@@ -244,9 +244,6 @@ impl Channel {
         tip: u32,
         is_chains_tip: bool,
     ) -> (Option<PaymentPreimage>, bool) {
-        if !matches!(position.spend, FundingSpend::Unknown { .. }) {
-            return (None, is_final(position.confirmed, tip));
-        }
         let inputs = self
             .record
             .onchain
@@ -258,8 +255,11 @@ impl Channel {
             .filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .map(PaymentPreimage)
             .find(|preimage| PaymentHash::from(*preimage) == add.payment_hash);
-        let is_over =
-            is_chains_tip && is_final(position.confirmed, tip) && is_final(add.cltv_expiry, tip);
+        let is_over = is_final(position.confirmed, tip)
+            && match position.spend {
+                FundingSpend::Unknown { .. } => is_chains_tip && is_final(add.cltv_expiry, tip),
+                _ => true,
+            };
         (preimage, is_over)
     }
 

@@ -56,6 +56,12 @@ impl Channel {
         funding.holder_ready && funding.counterparty_ready && self.record.closure.is_none()
     }
 
+    /// Whether an HTLC that the peer commits to here may be paid on: the funding is in a block, not only was once
+    /// before a reorganisation. What a close makes of it is for the close to say.
+    pub fn is_backed(&self) -> bool {
+        self.record.funding.confirmed.is_some() || self.record.closure.is_some()
+    }
+
     /// Whether no HTLC may be added any more by the holder.
     pub fn is_shutting_down(&self) -> bool {
         self.record.shutdown.holder.is_some() || self.record.shutdown.counterparty.is_some()

@@ -218,6 +218,20 @@ fn a_reorganisation_between_a_timeouts_confirmations_lets_a_claim_win() {
 }
 
 #[test]
+fn dust_is_claimed_upstream_by_the_preimage_of_another_htlc_of_its_hash() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let mut dust = forwarded(0);
+    dust.add.htlc_id = 7;
+    dust.add.amount_msat = 100_000;
+    channel.record.outbound.insert(7, dust);
+    let output = output_of(&environment, &channel, 0);
+    block(&environment, &mut channel, 101, &[claim(output, 1)]);
+    assert_eq!(ends(&channel), (vec![0, 7], vec![]));
+    block(&environment, &mut channel, 110, &[]);
+    assert_eq!(ends(&channel), (vec![0, 7], vec![]));
+}
+
+#[test]
 fn nothing_is_given_up_while_blocks_that_are_there_may_hold_its_preimage() {
     let (environment, mut channel, _) = closed(pair(&spec()));
     let position = channel.current_position(&environment);

@@ -1,22 +1,25 @@
 //! What hostile peers, and unlucky moments, must not be able to do to a node.
 
+use std::collections::BTreeMap;
+
 use bitcoin::secp256k1::PublicKey;
 use lightning::ln::msgs;
 use lightning::ln::types::ChannelId;
 
 use crate::channel::Outbox;
 use crate::channel::opening::{self, OpenRequest, PendingOpen};
-use crate::commitment::sign_counterparty_commitment;
+use crate::commitment::{holder_commitment_transaction, sign_counterparty_commitment};
 use crate::effect::{Effect, UserEvent};
 use crate::engine::Engine;
-use crate::event::{MonitorEvent, MppClaim};
-use crate::input::{Command, Input, Surroundings};
+use crate::event::{EventKind, MonitorEvent, MppClaim};
+use crate::input::{Command, Input, PlacedTransaction, Surroundings};
 use crate::keys::Environment;
 use crate::message::Message;
 use crate::node::Node;
-use crate::sim::flows;
+use crate::sim::judge::rest;
 use crate::sim::setup::{CAPACITY_SAT, POLICY, PUSH_MSAT};
 use crate::sim::world::World;
+use crate::sim::{flows, testing};
 use crate::source::InboundHtlcId;
 use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
@@ -606,12 +609,7 @@ fn a_close_is_published_again_at_a_start() {
 
 /// A block without anything that concerns the node.
 fn empty_block(height: u32) -> Input {
-    Input::BlockConnected {
-        height,
-        hash: bitcoin::hashes::Hash::all_zeros(),
-        is_tip: true,
-        transactions: Vec::new(),
-    }
+    block_with(height, Vec::new())
 }
 
 /// B, which has accepted a channel of A's and seen no funding.
@@ -707,4 +705,98 @@ fn a_peer_that_does_not_revoke_or_reestablish_is_hung_up_on() {
     drive(&mut engine);
     let ends: Vec<_> = (0..3).map(|_| hangs_up(&mut engine)).collect();
     assert_eq!(ends, [false, false, true]);
+}
+
+fn block_with(height: u32, transactions: Vec<PlacedTransaction>) -> Input {
+    Input::BlockConnected {
+        height,
+        hash: bitcoin::hashes::Hash::all_zeros(),
+        is_tip: true,
+        transactions,
+    }
+}
+
+#[test]
+fn htlcs_that_no_block_takes_together_are_sent_one_by_one_too_the_dearest_first() {
+    let are_held = |world: &World| {
+        let record = testing::record(world, B, C);
+        record.holder.spec.htlcs.len() == 2 && record.next_counterparty.is_none()
+    };
+    let world = testing::world_when("force-twins-timeout", are_held);
+    let mut engine = engine_of(&world, B);
+    let channel_id = channel_between(&world, B, C);
+    let record = engine.node.channels[&channel_id].record.clone();
+    engine.input(Input::Command {
+        id: 1,
+        command: Command::ForceClose { channel_id },
+    });
+    drive(&mut engine);
+    let mut height = engine.node.best_block.height + 1;
+    let transaction =
+        holder_commitment_transaction(&engine.node.environment, &record.parameters, &record.holder);
+    let expiry = record.outbound.values().next().unwrap().add.cltv_expiry;
+    engine.input(block_with(
+        height,
+        vec![PlacedTransaction {
+            index: 1,
+            transaction,
+        }],
+    ));
+    let mut groups = BTreeMap::new();
+    while height < expiry + 6 {
+        let effects = drive(&mut engine);
+        let sizes = effects.iter().filter_map(|effect| match effect {
+            Effect::BumpHtlcs { htlcs, .. } => Some(htlcs.len()),
+            _ => None,
+        });
+        groups.insert(height, sizes.collect::<Vec<_>>());
+        height += 1;
+        engine.input(empty_block(height));
+    }
+    assert_eq!(groups[&(expiry - 1)], Vec::<usize>::new());
+    assert_eq!(groups[&expiry], [2]);
+    assert_eq!(groups[&(expiry + 2)], [2]);
+    assert_eq!(groups[&(expiry + 3)], [2, 1, 1]);
+}
+
+#[test]
+fn what_comes_over_a_channel_whose_funding_was_taken_off_is_paid_on_when_it_is_back() {
+    let mut world = testing::world("forward");
+    let of = |world: &World, one, other| {
+        let record = testing::record(world, one, other);
+        let (height, index) = record.funding.confirmed.unwrap();
+        let transaction = record.funding.transaction.clone().unwrap();
+        (height, PlacedTransaction { index, transaction })
+    };
+    let (upstream_at, upstream) = of(&world, A, B);
+    let (downstream_at, downstream) = of(&world, B, C);
+    let tip = world.nodes[B].engine.as_ref().unwrap().node.best_block;
+    let blocks = |with: &[(u32, &PlacedTransaction)]| -> Vec<Input> {
+        let of_height = |height| {
+            let here = with.iter().filter(|(at, _)| *at == height);
+            block_with(height, here.map(|(_, placed)| (*placed).clone()).collect())
+        };
+        (upstream_at.min(downstream_at)..=tip.height)
+            .map(of_height)
+            .collect()
+    };
+    let disconnected = Input::BlocksDisconnected {
+        height: upstream_at.min(downstream_at) - 1,
+        hash: bitcoin::hashes::Hash::all_zeros(),
+    };
+    world.input(B, disconnected);
+    for block in blocks(&[(downstream_at, &downstream)]) {
+        world.input(B, block);
+    }
+    world.run_to_rest();
+    let waits = testing::has_event(&world, B, A, EventKind::Accepted);
+    assert!(waits);
+    assert_eq!(testing::record(&world, B, C).next_htlc_id, 0);
+    let both = [(upstream_at, &upstream), (downstream_at, &downstream)];
+    for block in blocks(&both) {
+        world.input(B, block);
+    }
+    world.run_to_rest();
+    assert_eq!(testing::record(&world, B, C).next_htlc_id, 1);
+    assert_eq!(rest::complaints(&world), Vec::<String>::new());
 }

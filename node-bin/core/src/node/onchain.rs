@@ -3,6 +3,7 @@
 //!
 //! BOLT 5; `corrections.md`, 14.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use lightning::ln::types::ChannelId;
@@ -143,6 +144,9 @@ impl Node {
 
     /// Sends HTLCs of the holder's commitment to their second stages: those together that have waited as long. The
     /// wallet pays for them, and never much more than they are worth.
+    ///
+    /// What no block has taken for some time is sent one by one, too: the counterparty may keep the whole group out
+    /// of the mempool by a large transaction that takes the smallest of it for a low fee.
     fn publish_second_stages_of(
         &mut self,
         channel_id: ChannelId,
@@ -161,17 +165,28 @@ impl Node {
             groups.entry(since).or_default().push(due);
         }
         let store = channel.store();
-        for (since, group) in groups {
-            let value_sat: u64 = group.iter().map(|due| due.amount_sat).sum();
-            let worth = value_sat * 1_000 / (SECOND_STAGE_WEIGHT * group.len() as u64);
-            let worth = u32::try_from(worth).unwrap_or(u32::MAX);
-            let feerate_per_kw = self.bumped_feerate(Some(since)).min(worth);
-            let effect = Effect::BumpHtlcs {
-                channel_id,
-                feerate_per_kw: feerate_per_kw.max(LEAST_FEERATE_PER_KW),
-                htlcs: group.iter().map(|due| due.stage).collect(),
-            };
-            out.after(store, effect);
+        for (since, mut group) in groups {
+            out.after(store, self.second_stages(channel_id, since, &group));
+            if group.len() > 1 && tip >= since + BUMP_INTERVAL_BLOCKS {
+                // The wallet may have coins for a few only.
+                group.sort_by_key(|due| Reverse(due.amount_sat));
+                for due in group.chunks(1) {
+                    out.after(store, self.second_stages(channel_id, since, due));
+                }
+            }
+        }
+    }
+
+    /// Asks for these to go to their second stage in one transaction, having waited since this height.
+    fn second_stages(&self, channel_id: ChannelId, since: u32, group: &[DueSecondStage]) -> Effect {
+        let value_sat: u64 = group.iter().map(|due| due.amount_sat).sum();
+        let worth = value_sat * 1_000 / (SECOND_STAGE_WEIGHT * group.len().max(1) as u64);
+        let worth = u32::try_from(worth).unwrap_or(u32::MAX);
+        let feerate_per_kw = self.bumped_feerate(Some(since)).min(worth);
+        Effect::BumpHtlcs {
+            channel_id,
+            feerate_per_kw: feerate_per_kw.max(LEAST_FEERATE_PER_KW),
+            htlcs: group.iter().map(|due| due.stage).collect(),
         }
     }
 

@@ -38,7 +38,8 @@ impl Node {
                 let key = pending.event.key();
                 let is_durable = pending.made_by <= channel.volatile.durable;
                 let may = (is_durable || pending.event.may_surface_early())
-                    && (self.starting || !pending.event.is_deferred());
+                    && (self.starting || !pending.event.is_deferred())
+                    && (channel.is_backed() || !pending.event.is_accept());
                 if may && !channel.volatile.surfaced.contains(&key) {
                     let id = EventId {
                         channel_id: channel.id(),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bitcoin::consensus::serialize;
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut, WPubkeyHash};
@@ -19,6 +18,7 @@ use crate::record::{
     ChannelLimits, ChannelParameters, ChannelRecord, CounterpartyChanges, CounterpartyCommitment,
     FundingState, HolderChanges, HolderCommitment, RevokedSecrets, ShutdownState,
 };
+use crate::sim::chain::check_script;
 use crate::spec::{CommitmentSpec, Direction, SpecHtlc};
 use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
@@ -287,20 +287,11 @@ impl Chain {
 
     /// Checks every input's script, that no money is made, and takes the outputs in.
     pub fn accept(&mut self, transaction: &Transaction) {
-        let bytes = serialize(transaction);
         let mut total_sat = 0;
         for (index, input) in transaction.input.iter().enumerate() {
             let spent = self.outputs.remove(&input.previous_output).unwrap();
             total_sat += spent.value.to_sat();
-            let checked = bitcoinconsensus::verify_with_flags(
-                spent.script_pubkey.as_bytes(),
-                spent.value.to_sat(),
-                &bytes,
-                None,
-                index,
-                bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT,
-            );
-            assert_eq!(checked, Ok(()), "input {index} of {transaction:?}");
+            check_script(transaction, index, &spent);
         }
         let paid_sat: u64 = transaction.output.iter().map(|o| o.value.to_sat()).sum();
         assert!(paid_sat <= total_sat, "{transaction:?}");

@@ -362,24 +362,28 @@ impl Chain {
     /// Every script of a transaction of a channel has to be satisfied. What a wallet signs is made up.
     #[cfg(test)]
     fn check_scripts(&self, transaction: &Transaction) {
-        let bytes = bitcoin::consensus::serialize(transaction);
         for (index, input) in transaction.input.iter().enumerate() {
             let outpoint = &input.previous_output;
-            let Some(known) = self.known.get(&outpoint.txid) else {
-                continue;
-            };
-            let spent = &known.transaction.output[outpoint.vout as usize];
-            let checked = bitcoinconsensus::verify_with_flags(
-                spent.script_pubkey.as_bytes(),
-                spent.value.to_sat(),
-                &bytes,
-                None,
-                index,
-                bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT,
-            );
-            assert_eq!(checked, Ok(()), "input {index} of {transaction:?}");
+            if let Some(known) = self.known.get(&outpoint.txid) {
+                let spent = &known.transaction.output[outpoint.vout as usize];
+                check_script(transaction, index, spent);
+            }
         }
     }
+}
+
+/// Has Bitcoin Core's script interpreter look at how an input spends an output; panics if it may not.
+#[cfg(test)]
+pub(crate) fn check_script(transaction: &Transaction, index: usize, spent: &bitcoin::TxOut) {
+    let checked = bitcoinconsensus::verify_with_flags(
+        spent.script_pubkey.as_bytes(),
+        spent.value.to_sat(),
+        &bitcoin::consensus::serialize(transaction),
+        None,
+        index,
+        bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT,
+    );
+    assert_eq!(checked, Ok(()), "input {index} of {transaction:?}");
 }
 
 fn hash_at(height: u32, forks: u32) -> BlockHash {

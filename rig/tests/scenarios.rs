@@ -92,8 +92,35 @@ fn look_closer(name: &str, mix: &[&str], run: &Path) {
             let mined = mined_before_p_failed(&run.join("cases/no-fault/trace.jsonl"));
             assert!(mined.ends_with(&[45, 50]), "{mix:?}: {mined:?}");
         }
+        // What is taken off has to be there.
+        "reorg/timeout" | "reorg/electrs" => {
+            let trace = run.join("cases/no-fault/trace.jsonl");
+            let lines = lines_of(&trace);
+            let (before, _) = lines.split_at(place_of(&lines, "reorged"));
+            assert!(publishes(before, "B", "B-C claim"), "{mix:?}");
+        }
+        "revoked/second-stage-success" => {
+            let trace = run.join("cases/no-fault/trace.jsonl");
+            let lines = lines_of(&trace);
+            let (_, after) = lines.split_at(place_of(&lines, "restored"));
+            assert!(publishes(after, "B", "A-B claim"), "{mix:?}");
+        }
         _ => {}
     }
+}
+
+/// Where the rig did this first.
+fn place_of(lines: &[Value], deed: &str) -> usize {
+    let place = lines.iter().position(|line| line["did"]["type"] == deed);
+    place.unwrap_or_else(|| panic!("the rig never {deed}"))
+}
+
+/// Whether the node published a transaction of this role.
+fn publishes(lines: &[Value], node: &str, role: &str) -> bool {
+    let of_node = lines.iter().filter(|line| line["node"] == node);
+    let reports = of_node.filter(|line| line["report"]["type"] == "broadcast");
+    let mut published = reports.flat_map(|line| line["report"]["transactions"].as_array().unwrap());
+    published.any(|transaction| transaction["role"] == role)
 }
 
 /// Blocks of each mining before A's user was told that the payment `p` failed.
@@ -156,6 +183,10 @@ scenarios_pass_without_faults! {
     a_payment_that_its_receiver_refuses_comes_back = "fail-back",
     a_preimage_learnt_on_chain_is_carried_upstream = "claim-onchain",
     a_timeout_on_chain_fails_upstream = "timeout-onchain",
+    a_timeout_on_the_peers_commitment_fails_upstream = "timeout-theirs",
+    a_channel_closes_in_time_for_a_preimage_that_its_peer_does_not_take = "claim-deadline",
+    two_htlcs_that_nothing_tells_apart_are_both_claimed = "twins-claim",
+    two_htlcs_that_nothing_tells_apart_are_both_taken_back = "twins-timeout",
     a_route_is_found_by_gossip = "gossip-route",
     a_spontaneous_payment_arrives = "keysend",
     a_held_payment_is_claimed = "hold-claim",
@@ -174,14 +205,28 @@ scenarios_pass_without_faults! {
     a_race_around_a_forward_passes_without_its_closes = "close-race/forward",
     a_race_around_a_failure_passes_without_its_closes = "close-race/fail",
     a_race_around_a_claim_in_parts_passes_without_its_closes = "close-race/mpp",
+    a_race_around_several_payments_passes_without_its_closes = "close-race/busy",
+    a_race_around_dust_passes_without_its_closes = "close-race/dust",
+    both_channels_of_a_forward_closed_by_the_forwarder_pay_all_sides = "closing/by-forwarder",
+    both_channels_of_a_forward_closed_by_its_peers_pay_all_sides = "closing/by-peers",
     a_revoked_balance_is_taken = "revoked/balance",
     a_revoked_commitment_with_an_offered_htlc_is_taken = "revoked/offered-htlc",
     a_revoked_commitment_with_a_received_htlc_is_taken = "revoked/received-htlc",
     a_second_stage_of_a_revoked_commitment_is_taken = "revoked/second-stage",
+    a_claim_on_a_revoked_commitment_is_taken_from_its_second_stage = "revoked/second-stage-success",
+    a_payer_that_cheats_a_forwarder_loses_all = "revoked/forward-inbound",
+    a_payee_that_cheats_a_forwarder_loses_all = "revoked/forward-outbound",
     a_commitment_confirms_again_after_a_reorganisation = "reorg/commitment",
     a_claim_confirms_again_after_a_reorganisation = "reorg/claim",
     a_timeout_is_six_deep_in_the_chain_that_stays = "reorg/timeout",
+    a_timeout_by_what_electrs_tells_is_six_deep_in_the_chain_that_stays = "reorg/electrs",
+    what_the_last_six_blocks_confirmed_confirms_again = "reorg/six",
+    a_closing_transaction_confirms_again_after_a_reorganisation = "reorg/coop-close",
+    a_penalty_confirms_again_after_a_reorganisation = "reorg/penalty",
     claims_are_bumped_until_a_block_has_them = "fee-spike",
+    a_second_stage_with_a_preimage_is_bumped_alone = "fee-spike-claim",
+    a_second_stage_after_a_timeout_is_bumped_alone = "fee-spike-timeout",
+    a_penalty_is_bumped_alone = "fee-spike-penalty",
     a_close_that_is_taken_off_while_a_node_is_down_comes_again = "reorg/while-down",
     a_channel_is_ready_and_works_although_its_funding_is_taken_off_twice = "reorg/funding",
     a_payment_is_failed_upstream_in_time_though_blocks_leave_the_commitment_out = "early-fail-back",

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Ended;
+use super::{Ended, upstream};
+use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::Outcome;
 use crate::oracle::{CaseView, Docket};
 
@@ -20,7 +21,7 @@ struct Side {
 }
 
 impl Side {
-    fn of<'h>(htlcs: impl Iterator<Item = &'h (&'h crate::oracle::htlcs::Htlc, Outcome)>) -> Self {
+    fn of<'h>(htlcs: impl Iterator<Item = &'h (&'h Htlc, Outcome)>) -> Self {
         let mut side = Side::default();
         for (htlc, outcome) in htlcs {
             match outcome {
@@ -58,6 +59,8 @@ pub(super) fn judge(
         });
         if !is_end {
             judge_forwarder(node, payment_hash, htlcs, docket);
+            judge_count(node, payment_hash, htlcs, docket);
+            upstream::judge(case, node, payment_hash, htlcs, docket);
         }
     }
 }
@@ -120,5 +123,29 @@ fn judge_forwarder(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &m
                 lines(),
             );
         }
+    }
+}
+
+/// One outbound HTLC at most for each inbound one: a second is paid by nobody.
+fn judge_count(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &mut Docket) {
+    let there = |(htlc, _): &&(&Htlc, Outcome)| htlc.arrived && !htlc.replaced;
+    let of = |is_here: &dyn Fn(&Htlc) -> bool| -> Vec<&Htlc> {
+        let here = htlcs.iter().filter(there).map(|(htlc, _)| *htlc);
+        here.filter(|htlc| is_here(htlc)).collect()
+    };
+    let inbound = of(&|htlc| htlc.receiver == node);
+    let outbound = of(&|htlc| htlc.offerer == node);
+    if outbound.len() > inbound.len() {
+        let all = inbound.iter().chain(&outbound);
+        docket.find(
+            "forwarded-twice",
+            format!(
+                "{node} took {} HTLCs of {payment_hash} and offered {} for them",
+                inbound.len(),
+                outbound.len()
+            ),
+            all.clone().flat_map(|htlc| htlc.trace.clone()).collect(),
+            all.map(|htlc| htlc.name()).collect(),
+        );
     }
 }

@@ -10,6 +10,7 @@ use crate::evidence::OpenedChannel;
 
 mod forwards;
 mod payment;
+mod upstream;
 
 /// The oracle `ledger`.
 pub(super) struct Ledger;

@@ -270,6 +270,15 @@ fn judge_receiver(
             ),
         );
     }
+    if claimed_msat > amount_msat {
+        find(
+            "overpaid",
+            format!(
+                "{to} claimed {claimed_msat} msat of {id}, which is for {amount_msat}: {} paid it more than once",
+                made.from
+            ),
+        );
+    }
     // The chain may keep dust, and what is pending is for `at-rest` to say.
     let accounted_msat = claimed_msat.saturating_add(last.dust_msat);
     if last.pending > 0 || accounted_msat >= amount_msat {

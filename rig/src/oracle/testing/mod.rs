@@ -199,6 +199,10 @@ impl World {
             hash: format!("{:064x}", self.height),
             transactions: transactions.iter().map(serialize_hex).collect(),
         });
+        self.rig(RigEntry::Mined {
+            height: self.height,
+            blocks: 1,
+        });
     }
 
     /// A line of the trace; its number.

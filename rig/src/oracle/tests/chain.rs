@@ -56,19 +56,32 @@ pub fn claimed_from(by: &str) -> Evidence {
 }
 
 pub fn timed_out_from(by: &str) -> World {
+    failed_after(by, 5)
+}
+
+/// `by` closes B-C, B gets its HTLC back on chain, and so many blocks later fails the one of A.
+pub fn failed_after(by: &str, blocks: u32) -> World {
     let (mut world, upstream) = under_way();
     world.expect("p", ExpectedPayment::Failed);
+    time_out(&mut world, by);
+    for _ in 0..blocks {
+        world.mine(Vec::new());
+    }
+    world.fail("A", "B", upstream);
+    let made = world.evidence.payments[0].clone();
+    world.failed_event(&made);
+    world.live();
+    world
+}
+
+/// `by` closes B-C, and B gets its HTLC back on chain.
+pub fn time_out(world: &mut World, by: &str) {
     let offered = by == "B";
     world.force_close(
         "B-C",
         by,
         &[on_chain(DOWNSTREAM_MSAT, offered, Ending::Timeout)],
     );
-    world.fail("A", "B", upstream);
-    let made = world.evidence.payments[0].clone();
-    world.failed_event(&made);
-    world.live();
-    world
 }
 
 #[test]

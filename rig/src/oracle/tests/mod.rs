@@ -7,11 +7,13 @@ use crate::scenario::ExpectedPayment;
 
 mod chain;
 mod conservation;
+mod forwards;
 mod htlc_outputs;
 mod ledger;
 mod opening;
 mod penalties;
 mod published;
+mod races;
 mod settled;
 
 /// A pays B directly.

@@ -1,0 +1,90 @@
+use super::chain::failed_after;
+use super::{assert_finds, assert_passes, direct, forward};
+use crate::oracle::testing::{EXPIRY, World};
+use crate::scenario::ExpectedPayment;
+
+/// A pays 50,000,000 msat to C, and B has offered them on.
+fn forwarded() -> (World, u64, u64) {
+    let mut world = forward();
+    world.expect("p", ExpectedPayment::Either);
+    world.made("p", &["A", "B", "C"], 1, 50_000_000);
+    let upstream = world.add("A", "B", 1, 50_001_000);
+    let downstream = world.add("B", "C", 1, 50_000_000);
+    (world, upstream, downstream)
+}
+
+#[test]
+fn a_payment_that_is_claimed_twice_is_found() {
+    let mut world = direct();
+    let made = world.pay("p", &["A", "B"], 1, 50_000_000);
+    let again = world.add("A", "B", 1, 50_000_000);
+    world.fulfil("A", "B", again, 1, 50_000_000);
+    world.sent_event(&made, 1);
+    world.live();
+    let (message, _) = assert_finds(&world.rest(), "ledger", "overpaid");
+    assert!(
+        message.contains("B claimed 100000000 msat of p, which is for 50000000"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_second_htlc_for_one_that_was_taken_is_found_though_it_fails() {
+    let (mut world, upstream, downstream) = forwarded();
+    let again = world.add("B", "C", 1, 50_000_000);
+    world.fail("B", "C", again);
+    world.fulfil("B", "C", downstream, 1, 50_000_000);
+    world.fulfil("A", "B", upstream, 1, 50_001_000);
+    let made = world.evidence.payments[0].clone();
+    world.claimed_event(&made);
+    world.sent_event(&made, 1);
+    world.live();
+    let (message, lines) = assert_finds(&world.rest(), "ledger", "forwarded-twice");
+    assert!(message.contains("B took 1 HTLCs of"), "{message}");
+    assert!(message.contains("and offered 2 for them"), "{message}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
+}
+
+#[test]
+fn a_failure_upstream_before_the_timeout_is_six_deep_is_found() {
+    for by in ["B", "C"] {
+        assert_passes(&failed_after(by, 5).rest());
+        // The sweep of what the timeout gave is a block of its own, in one of the two.
+        let (message, _) = assert_finds(&failed_after(by, 3).rest(), "ledger", "failed-too-early");
+        assert!(
+            message.starts_with("B failed HTLC 0 of A on A-B"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_failure_upstream_while_downstream_may_still_be_claimed_is_found() {
+    let (mut world, upstream, downstream) = forwarded();
+    world.fail("A", "B", upstream);
+    world.fulfil("B", "C", downstream, 1, 50_000_000);
+    let made = world.evidence.payments[0].clone();
+    world.claimed_event(&made);
+    world.failed_event(&made);
+    world.live();
+    assert_finds(&world.rest(), "ledger", "failed-too-early");
+}
+
+#[test]
+fn an_early_fail_back_is_no_failure_too_early() {
+    let early = |blocks_left: u32| {
+        let (mut world, upstream) = super::chain::under_way();
+        world.expect("p", ExpectedPayment::Failed);
+        while world.evidence.chain.tip_height + blocks_left < EXPIRY {
+            world.mine(Vec::new());
+        }
+        world.fail("A", "B", upstream);
+        let made = world.evidence.payments[0].clone();
+        world.failed_event(&made);
+        super::chain::time_out(&mut world, "B");
+        world.live();
+        world.rest()
+    };
+    assert_passes(&early(3));
+    assert_finds(&early(4), "ledger", "failed-too-early");
+}

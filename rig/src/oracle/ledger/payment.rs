@@ -118,7 +118,7 @@ pub(super) fn judge(case: &CaseView<'_>, made: &MadePayment, docket: &mut Docket
     }
     judge_terminal(case, made, &users, &first, docket);
     judge_sender(made, &users, &first, docket);
-    judge_receiver(made, &users, &first, &last, docket);
+    judge_receiver(case, made, &users, &first, &last, docket);
 }
 
 /// The sender's user was told one end, and the expected one.
@@ -233,6 +233,7 @@ fn judge_sender(made: &MadePayment, users: &ToldUsers, first: &End, docket: &mut
 
 /// The receiver's user against the HTLCs that the receiver was offered, and against the sender.
 fn judge_receiver(
+    case: &CaseView<'_>,
     made: &MadePayment,
     users: &ToldUsers,
     first: &End,
@@ -240,10 +241,13 @@ fn judge_receiver(
     docket: &mut Docket,
 ) {
     let (id, to, amount_msat) = (&made.id, &made.to, made.amount_msat);
+    let claimed_msat = last.claimed_msat;
+    // If the sender's own HTLCs were claimed, the loss is the sender's and has been named.
+    let failed = users.failed.is_some() && users.sent.is_none() && first.claimed_msat == 0;
+    let is_lost = failed && claimed_msat > 0 && !is_lost_as_dust(case, made, claimed_msat, docket);
     let mut find = |code: &str, message: String| {
         docket.find(code, message, users.trace(), last.lines.clone());
     };
-    let claimed_msat = last.claimed_msat;
     if users.sent.is_some() && claimed_msat == 0 && users.claimed.is_none() {
         find(
             "paid-not-claimed",
@@ -258,9 +262,7 @@ fn judge_receiver(
             format!("{to} has {claimed_msat} msat of {id}, but its user was never told"),
         );
     }
-    // If the sender's own HTLCs were claimed, the loss is the sender's and has been named.
-    let failed = users.failed.is_some() && users.sent.is_none() && first.claimed_msat == 0;
-    if failed && claimed_msat > 0 {
+    if is_lost {
         find(
             "claimed-not-paid",
             format!(
@@ -270,6 +272,34 @@ fn judge_receiver(
             ),
         );
     }
+    judge_amount(made, users, last, docket);
+}
+
+/// Whether what the receiver claimed was dust in a channel that closed on the way; that is noted.
+fn is_lost_as_dust(
+    case: &CaseView<'_>,
+    made: &MadePayment,
+    claimed_msat: u64,
+    docket: &mut Docket,
+) -> bool {
+    let dust_msat = End::read(case, made, |_| true).dust_msat;
+    let is_dust = dust_msat >= claimed_msat;
+    if is_dust {
+        docket.note(format!(
+            "{}: {dust_msat} msat of dust HTLCs had no output on the way when their channel closed",
+            made.id
+        ));
+    }
+    is_dust
+}
+
+/// The receiver has all of it, or nothing, and never more.
+fn judge_amount(made: &MadePayment, users: &ToldUsers, last: &End, docket: &mut Docket) {
+    let (id, to, amount_msat) = (&made.id, &made.to, made.amount_msat);
+    let claimed_msat = last.claimed_msat;
+    let mut find = |code: &str, message: String| {
+        docket.find(code, message, users.trace(), last.lines.clone());
+    };
     if claimed_msat > amount_msat {
         find(
             "overpaid",

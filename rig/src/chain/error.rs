@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use bitcoin::{Amount, BlockHash};
 
+/// Of a dead process's log, the lines that are shown.
+const LINES_SHOWN: usize = 20;
+
 /// One of the two processes of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessName {
@@ -136,12 +139,13 @@ pub enum ChainError {
 }
 
 impl ChainError {
-    /// Turns the death of a process into the most telling error: its log may name the cause.
+    /// Turns the death of a process into the most telling error: its log may name the cause, and many lines
+    /// of its shutdown after that.
     pub(super) fn from_death(
         what: ProcessName,
         status: String,
         log: PathBuf,
-        log_tail: Vec<String>,
+        mut log_tail: Vec<String>,
     ) -> Self {
         const DISK: [&str; 3] = [
             "No space left on device",
@@ -161,6 +165,7 @@ impl ChainError {
         if let Some(line) = line_with(&PORT) {
             return Self::PortTaken { what, line };
         }
+        log_tail.drain(..log_tail.len().saturating_sub(LINES_SHOWN));
         Self::ProcessDied {
             what,
             status,
@@ -197,6 +202,19 @@ mod tests {
         let error = death_with("Error: Unable to bind to 127.0.0.1:18444 on this computer.");
         assert!(matches!(error, ChainError::PortTaken { .. }), "{error}");
         assert!(error.to_string().contains("ss -ltnp"), "{error}");
+    }
+
+    #[test]
+    fn a_taken_port_is_found_before_all_that_is_logged_while_the_process_ends() {
+        let mut log = vec!["Error: Unable to bind to 127.0.0.1:18444 on this computer.".to_owned()];
+        log.extend((0..50).map(|thread| format!("thread {thread} exit")));
+        let error = ChainError::from_death(
+            ProcessName::Bitcoind,
+            "exit code 1".to_owned(),
+            PathBuf::from("bitcoind.log"),
+            log,
+        );
+        assert!(matches!(error, ChainError::PortTaken { .. }), "{error}");
     }
 
     #[test]

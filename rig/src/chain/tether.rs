@@ -19,7 +19,6 @@ use tokio::sync::watch;
 
 use super::error::{ChainError, ProcessName};
 
-const LOG_TAIL_LINES: usize = 20;
 const LOG_TAIL_BYTES: u64 = 32 * 1024;
 
 /// The largest file a process may write, in the shell's blocks of 512 bytes: 128 MiB, far more than
@@ -147,7 +146,7 @@ impl Tether {
         self.signal(Signal::SIGKILL);
     }
 
-    /// The last lines of the process's output.
+    /// The last 32 KiB of the process's output, in lines.
     pub(super) fn log_tail(&self) -> Vec<String> {
         log_tail(&self.log)
     }
@@ -211,14 +210,8 @@ fn log_tail(log: &Path) -> Vec<String> {
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..]
-        .iter()
-        .map(|&line| line.to_owned())
-        .collect()
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(str::to_owned).collect()
 }
 
 /// The script. It runs twice: first to tie itself to the spawning thread, then, tied, to check

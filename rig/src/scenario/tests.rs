@@ -88,7 +88,9 @@ fn every_scenario_file_of_the_repository_loads() {
         let scenario =
             load(&entry.path, &root()).unwrap_or_else(|errors| panic!("{}\n{errors}", entry.name));
         assert_eq!(scenario.name, entry.name);
-        assert_eq!(scenario.notes(), Vec::<String>::new(), "{}", entry.name);
+        // That one is about dust, and its note says so.
+        let expected = usize::from(entry.name == "close-race/dust");
+        assert_eq!(scenario.notes().len(), expected, "{}", entry.name);
     }
     let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
     for name in [

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ended, upstream};
+use super::{Ended, sides, upstream};
 use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::Outcome;
 use crate::oracle::{CaseView, Docket};
@@ -66,8 +66,7 @@ pub(super) fn judge(
 }
 
 fn judge_forwarder(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &mut Docket) {
-    let inbound = Side::of(htlcs.iter().filter(|(htlc, _)| htlc.receiver == node));
-    let outbound = Side::of(htlcs.iter().filter(|(htlc, _)| htlc.offerer == node));
+    let [inbound, outbound] = sides(node, htlcs).map(|side| Side::of(side.into_iter()));
     let lines = || {
         let mut lines = vec![format!("payment hash {payment_hash}")];
         lines.extend(inbound.lines.iter().map(|line| format!("inbound {line}")));
@@ -128,13 +127,11 @@ fn judge_forwarder(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &m
 
 /// One outbound HTLC at most for each inbound one: a second is paid by nobody.
 fn judge_count(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &mut Docket) {
-    let there = |(htlc, _): &&(&Htlc, Outcome)| htlc.arrived && !htlc.replaced;
-    let of = |is_here: &dyn Fn(&Htlc) -> bool| -> Vec<&Htlc> {
-        let here = htlcs.iter().filter(there).map(|(htlc, _)| *htlc);
-        here.filter(|htlc| is_here(htlc)).collect()
-    };
-    let inbound = of(&|htlc| htlc.receiver == node);
-    let outbound = of(&|htlc| htlc.offerer == node);
+    let [inbound, outbound] = sides(node, htlcs).map(|side| {
+        let there = side.into_iter().map(|(htlc, _)| *htlc);
+        let there = there.filter(|htlc| htlc.arrived && !htlc.replaced);
+        there.collect::<Vec<_>>()
+    });
     if outbound.len() > inbound.len() {
         let all = inbound.iter().chain(&outbound);
         docket.find(

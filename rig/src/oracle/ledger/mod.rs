@@ -61,6 +61,18 @@ impl Oracle for Ledger {
 /// HTLCs with their outcomes.
 type Ended<'c> = Vec<(&'c Htlc, Outcome)>;
 
+/// Those of them that the node was offered, and those that it offered.
+fn sides<'c, 'h>(node: &str, htlcs: &'h Ended<'c>) -> [Vec<&'h (&'c Htlc, Outcome)>; 2] {
+    let of = |is_here: &dyn Fn(&Htlc) -> bool| {
+        let here = htlcs.iter().filter(|(htlc, _)| is_here(htlc));
+        here.collect::<Vec<_>>()
+    };
+    [
+        of(&|htlc| htlc.receiver == node),
+        of(&|htlc| htlc.offerer == node),
+    ]
+}
+
 fn by_hash<'c>(case: &'c CaseView<'_>) -> BTreeMap<&'c str, Ended<'c>> {
     let mut found: BTreeMap<&str, Ended<'c>> = BTreeMap::new();
     for (htlc, outcome) in case.htlcs() {

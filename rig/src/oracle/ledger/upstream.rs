@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use node_bin::api::{Report, WireMessage};
 
-use super::Ended;
+use super::{Ended, sides};
 use crate::evidence::RigEntry;
 use crate::oracle::chain_view::commitment::Closure;
 use crate::oracle::htlcs::Htlc;
@@ -31,17 +31,13 @@ pub(super) fn judge(
     htlcs: &Ended<'_>,
     docket: &mut Docket,
 ) {
-    let there = |htlc: &&(&Htlc, Outcome)| !htlc.0.replaced;
-    let inbound = htlcs
-        .iter()
-        .filter(there)
-        .filter(|(htlc, _)| htlc.receiver == node);
-    let outbound = htlcs
-        .iter()
-        .filter(there)
-        .filter(|(htlc, _)| htlc.offerer == node);
-    let inbound: Vec<&Htlc> = inbound.map(|(htlc, _)| *htlc).collect();
+    let [inbound, outbound] = sides(node, htlcs).map(|mut side| {
+        side.retain(|(htlc, _)| !htlc.replaced);
+        side
+    });
+    let inbound: Vec<&Htlc> = inbound.into_iter().map(|(htlc, _)| *htlc).collect();
     let outbound: Vec<Option<u32>> = outbound
+        .into_iter()
         .map(|(htlc, outcome)| failed_for_good(case, htlc, *outcome))
         .collect();
     let never_forwarded = inbound.len().saturating_sub(outbound.len());

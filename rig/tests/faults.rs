@@ -123,6 +123,14 @@ fn a_kill_while_a_channel_opens_leaves_no_output_that_never_comes() {
         .expect_code(0);
 }
 
+#[test]
+fn a_kill_before_a_node_is_asked_for_a_live_payment_whose_channel_then_closes_leaves_it_decided() {
+    let fault = r#"{"at":"B:command.pay.before[live-B-C-B]@1","action":"close","closes":[{"channel":"B-C","by":"B"}],"kill":true}"#;
+    Logs::new()
+        .deadbolt(&["run", "close-race/forward", "--fault", fault])
+        .expect_code(0);
+}
+
 /// How many messages a node took from a peer while writes of its own waited.
 fn messages_met_by_waiting_writes(trace: &str) -> usize {
     let mut waiting: BTreeMap<String, u64> = BTreeMap::new();

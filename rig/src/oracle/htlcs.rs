@@ -6,11 +6,11 @@
 //! signature covered are forgotten, so that their id can come back with other content. An HTLC is
 //! therefore known by channel, offerer, id *and* content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use node_bin::api::{Report, WireMessage};
 
-use crate::evidence::{Evidence, NodeReport, Source};
+use crate::evidence::{Evidence, NodeReport, OpenedChannel, Source};
 
 /// An HTLC as the wire tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub struct Htlc {
     pub replaced: bool,
     /// The preimages that the offerer took from `update_fulfill_htlc`s, usually one.
     pub preimages: Vec<String>,
+    /// The offerer may know none of them any more: each time it took one, it died before anything that it
+    /// keeps for the channel was durable.
+    pub preimages_forgotten: bool,
     /// The offerer took an `update_fail_htlc` or `update_fail_malformed_htlc`.
     pub failed: bool,
     /// The offerer also revoked the commitment before it: a failure for good.
@@ -55,7 +58,10 @@ impl Htlc {
 
 /// Puts the HTLCs together, in order of their first appearance.
 pub fn read(evidence: &Evidence) -> Vec<Htlc> {
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        channels: &evidence.channels,
+        ..Reader::default()
+    };
     for entry in &evidence.trace {
         let Source::Node { node, life, report } = &entry.source else {
             continue;
@@ -72,12 +78,17 @@ pub fn read(evidence: &Evidence) -> Vec<Htlc> {
 type Key = (String, String, u64);
 
 #[derive(Default)]
-struct Reader {
+struct Reader<'e> {
+    channels: &'e [OpenedChannel],
     htlcs: Vec<Htlc>,
     /// The newest HTLC under each id.
     newest: BTreeMap<Key, usize>,
     /// By node and channel: the failures it took, on their way to being committed.
     failures: BTreeMap<(String, String), Failures>,
+    /// By node: HTLCs whose preimage it took in this life, before a durable write for their channel.
+    taken: BTreeMap<String, Vec<usize>>,
+    /// Those whose preimage is durable at the offerer.
+    kept: BTreeSet<usize>,
     lives: BTreeMap<String, u32>,
 }
 
@@ -88,10 +99,13 @@ struct Failures {
     signed: Vec<usize>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn report(&mut self, seq: u64, node: &str, life: u32, report: &Report) {
         if self.lives.insert(node.to_owned(), life) != Some(life) {
             self.forget_unsigned(node, None);
+            for place in self.taken.remove(node).unwrap_or_default() {
+                self.htlcs[place].preimages_forgotten = !self.kept.contains(&place);
+            }
         }
         match report {
             Report::PeerUp { peer } | Report::PeerDown { peer } => {
@@ -107,7 +121,26 @@ impl Reader {
                 channel: Some(channel),
                 message,
             } => self.received(seq, node, peer, channel, message),
+            Report::Stored { key, .. } => self.stored(node, key),
             _ => {}
+        }
+    }
+
+    /// What was taken before a write for the channel began is in it: inputs are handled in order.
+    fn stored(&mut self, node: &str, key: &str) {
+        let Some(taken) = self.taken.get_mut(node) else {
+            return;
+        };
+        let mut of_channel = Vec::new();
+        taken.retain(|place| {
+            let label = &self.htlcs[*place].channel;
+            let is_here = is_of_channel(self.channels, label, key);
+            of_channel.extend(is_here.then_some(*place));
+            !is_here
+        });
+        for place in of_channel {
+            self.htlcs[place].preimages_forgotten = false;
+            self.kept.insert(place);
         }
     }
 
@@ -160,6 +193,7 @@ impl Reader {
                     if !htlc.preimages.contains(preimage) {
                         htlc.preimages.push(preimage.clone());
                     }
+                    self.taken.entry(node.to_owned()).or_default().push(place);
                 }
             }
             WireMessage::UpdateFailHtlc { htlc_id }
@@ -236,10 +270,24 @@ impl Reader {
             arrived: false,
             replaced: false,
             preimages: Vec::new(),
+            preimages_forgotten: false,
             failed: false,
             fail_committed: false,
             trace: vec![seq],
         });
         Some(place)
     }
+}
+
+/// Whether a record with this key is the channel's: keys of monitors and of their updates hold the
+/// `channel_id` or the funding. Of a channel that is not known to have been opened, any is.
+fn is_of_channel(channels: &[OpenedChannel], label: &str, key: &str) -> bool {
+    let mut known = channels.iter().filter(|channel| channel.label == label);
+    let mut is_opened = false;
+    let is_named = known.any(|channel| {
+        is_opened = true;
+        let funding = channel.funding.split(':').next().unwrap_or_default();
+        key.contains(&channel.channel_id) || key.contains(funding)
+    });
+    is_named || !is_opened
 }

@@ -171,13 +171,17 @@ fn without_output(htlc: &Htlc, commitment: &Commitment, outputs: &mut Vec<&Outpu
     if htlc.replaced {
         return Outcome::Forgotten;
     }
-    if !htlc.preimages.is_empty() {
-        return Outcome::Claimed(Witness::Wire);
-    }
-    if htlc.failed {
-        return Outcome::Failed(Witness::Wire);
-    }
     let value_sat = htlc.amount_msat / 1000;
+    let is_dust = value_sat < DUST_SAT && htlc.arrived && !commitment.outputs.is_empty();
+    // Whoever forgot what it was told never revoked a commitment that had the HTLC: the wire decided nothing.
+    if !(is_dust && htlc.preimages_forgotten) {
+        if !htlc.preimages.is_empty() {
+            return Outcome::Claimed(Witness::Wire);
+        }
+        if htlc.failed {
+            return Outcome::Failed(Witness::Wire);
+        }
+    }
     let unspent = outputs.iter().position(|output| {
         output.kind == OutputKind::Unknown
             && output.spend.is_none()
@@ -187,7 +191,7 @@ fn without_output(htlc: &Htlc, commitment: &Commitment, outputs: &mut Vec<&Outpu
         outputs.remove(place);
         return Outcome::Pending;
     }
-    if value_sat < DUST_SAT && htlc.arrived && !commitment.outputs.is_empty() {
+    if is_dust {
         return Outcome::Dust;
     }
     Outcome::Forgotten

@@ -228,6 +228,7 @@ impl Stage {
             self.tick_all().await?;
             rests = self.rest_all().await?;
         }
+        self.end_live_payments_of_closed(&channels, &rests).await?;
         // First all one way, then all the other way: channels side by side, a channel's own
         // payments one after the other.
         for forth in [true, false] {
@@ -247,6 +248,29 @@ impl Stage {
             self.wait_for_live_payments(&made).await?;
         }
         Ok(())
+    }
+
+    /// A kill may have come between noting a live payment and asking its sender for it, and the channel may be
+    /// closed since: the sender is asked all the same, and says what becomes of it.
+    async fn end_live_payments_of_closed(
+        &mut self,
+        channels: &[OpenedChannel],
+        rests: &BTreeMap<String, RestView>,
+    ) -> Result<(), Stop> {
+        let closed = channels.iter().filter(|channel| !is_usable(rests, channel));
+        for channel in closed {
+            let ways = [
+                (&channel.opener, &channel.acceptor),
+                (&channel.acceptor, &channel.opener),
+            ];
+            for (from, to) in ways {
+                let payment = live_payment(channel, from, to);
+                if self.payments.iter().any(|made| made.id == payment.id) {
+                    self.pay(&payment, Some(&channel.label)).await?;
+                }
+            }
+        }
+        self.quiet().await
     }
 
     /// Waits until these are sent and claimed, or nothing is under way; then ticks once more.

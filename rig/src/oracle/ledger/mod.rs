@@ -8,6 +8,7 @@ use super::outcome::{Outcome, Witness, preimage_fits};
 use super::{CaseView, Docket, Judgement, Oracle};
 use crate::evidence::OpenedChannel;
 
+mod dust;
 mod forwards;
 mod payment;
 mod upstream;
@@ -51,6 +52,7 @@ impl Oracle for Ledger {
         for made in &case.evidence.payments {
             payment::judge(case, made, &mut docket);
         }
+        dust::judge(case, &mut docket);
         for channel in &case.evidence.channels {
             judge_commitment_numbers(case, channel, &mut docket);
         }

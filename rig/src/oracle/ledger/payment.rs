@@ -2,6 +2,7 @@
 
 use node_bin::api::UserEvent;
 
+use super::dust;
 use crate::evidence::{MadePayment, RigEntry};
 use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::{Outcome, Witness, preimage_fits};
@@ -244,7 +245,7 @@ fn judge_receiver(
     let claimed_msat = last.claimed_msat;
     // If the sender's own HTLCs were claimed, the loss is the sender's and has been named.
     let failed = users.failed.is_some() && users.sent.is_none() && first.claimed_msat == 0;
-    let is_lost = failed && claimed_msat > 0 && !is_lost_as_dust(case, made, claimed_msat, docket);
+    let is_lost = failed && claimed_msat > 0 && !dust::is_lost(case, made, claimed_msat, docket);
     let mut find = |code: &str, message: String| {
         docket.find(code, message, users.trace(), last.lines.clone());
     };
@@ -273,24 +274,6 @@ fn judge_receiver(
         );
     }
     judge_amount(made, users, last, docket);
-}
-
-/// Whether what the receiver claimed was dust in a channel that closed on the way; that is noted.
-fn is_lost_as_dust(
-    case: &CaseView<'_>,
-    made: &MadePayment,
-    claimed_msat: u64,
-    docket: &mut Docket,
-) -> bool {
-    let dust_msat = End::read(case, made, |_| true).dust_msat;
-    let is_dust = dust_msat >= claimed_msat;
-    if is_dust {
-        docket.note(format!(
-            "{}: {dust_msat} msat of dust HTLCs had no output on the way when their channel closed",
-            made.id
-        ));
-    }
-    is_dust
 }
 
 /// The receiver has all of it, or nothing, and never more.

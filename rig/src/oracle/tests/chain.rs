@@ -1,6 +1,6 @@
 use bitcoin::OutPoint;
 use bitcoin::consensus::encode::deserialize_hex;
-use node_bin::api::WireMessage;
+use node_bin::api::{Report, WireMessage};
 
 use super::{
     assert_finds, assert_not_run, assert_passes, forward, good_direct, good_forward, judgement,
@@ -250,6 +250,94 @@ fn an_inbound_htlc_too_small_for_an_output_is_an_allowance_with_a_name() {
             .any(|note| note.contains("B lost 100000 msat of dust")),
         "{ledger:#?}"
     );
+}
+
+/// C fulfils an HTLC too small for an output, B takes that, and B-C closes by C's commitment, which has the
+/// HTLC still. B fails upstream.
+fn forgotten_dust(amount_msat: u64, do_before_the_kill: impl Fn(&mut World)) -> World {
+    let mut world = forward();
+    world.expect("p", ExpectedPayment::Either);
+    let made = world.made("p", &["A", "B", "C"], 1, amount_msat);
+    let upstream = world.add("A", "B", 1, amount_msat + 1_000);
+    world.add("B", "C", 1, amount_msat);
+    let fulfil = WireMessage::UpdateFulfillHtlc {
+        htlc_id: 0,
+        preimage: preimage(1),
+    };
+    world.message("C", "B", "B-C", fulfil);
+    world.claimed_event(&made);
+    do_before_the_kill(&mut world);
+    world.restart("B");
+    world.evidence.plan.scenario.expect.closed = vec!["B-C".into()];
+    world.balances.get_mut("B-C").unwrap()[0] -= amount_msat;
+    world.force_close("B-C", "C", &[]);
+    for _ in 0..5 {
+        world.mine(Vec::new());
+    }
+    world.fail("A", "B", upstream);
+    world.failed_event(&made);
+    world.live();
+    world
+}
+
+fn store(world: &mut World, label: &str) {
+    let channel_id = world.channel(label).channel_id;
+    let key = format!("monitor_updates/{channel_id}/7");
+    world.report("B", Report::Stored { key, bytes: 7 });
+}
+
+#[test]
+fn dust_whose_fulfilment_died_with_the_offerer_is_an_allowance_with_a_name() {
+    let evidence = forgotten_dust(300_000, |_| {}).rest();
+    assert_passes(&evidence);
+    let ledger = judgement(&evidence, "ledger");
+    let named = "p: 300000 msat of dust HTLCs had no output when their channel closed";
+    assert!(ledger.notes.iter().any(|note| note == named), "{ledger:#?}");
+    // A write for another channel keeps nothing of this one.
+    assert_passes(&forgotten_dust(300_000, |world| store(world, "A-B")).rest());
+}
+
+#[test]
+fn dust_whose_fulfilment_was_durable_at_the_offerer_is_a_loss() {
+    let evidence = forgotten_dust(300_000, |world| store(world, "B-C")).rest();
+    let (message, _) = assert_finds(&evidence, "ledger", "forwarder-loss");
+    assert!(
+        message.contains("B paid 300000 msat downstream"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_htlc_that_is_no_dust_is_no_allowance_though_its_fulfilment_died_with_the_offerer() {
+    assert_finds(
+        &forgotten_dust(546_000, |_| {}).rest(),
+        "ledger",
+        "forwarder-loss",
+    );
+}
+
+#[test]
+fn more_dust_than_a_channel_may_hold_is_found_when_it_closes() {
+    let closed_with = |count: u64| {
+        let mut world = World::new(&["B", "C"], &[("B", "C")]);
+        world.evidence.plan.scenario.expect.closed = vec!["B-C".into()];
+        for number in 0..count {
+            let id = format!("p-{number}");
+            let number = number as u8 + 1;
+            let made = world.made(&id, &["B", "C"], number, 500_000);
+            world.expect(&id, ExpectedPayment::Failed);
+            world.add("B", "C", number, 500_000);
+            world.balances.get_mut("B-C").unwrap()[0] -= 500_000;
+            world.failed_event(&made);
+        }
+        world.force_close("B-C", "C", &[]);
+        world.live();
+        world.rest()
+    };
+    assert_passes(&closed_with(10));
+    let (message, lines) = assert_finds(&closed_with(11), "ledger", "dust-above-limit");
+    assert!(message.starts_with("5500000 msat of dust"), "{message}");
+    assert_eq!(lines.len(), 11);
 }
 
 #[test]

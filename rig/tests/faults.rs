@@ -78,6 +78,17 @@ fn a_point_that_is_never_reached_is_never_green() {
 }
 
 #[test]
+fn a_kill_that_only_a_live_payment_would_meet_does_not_happen() {
+    // The first claim is the scenario's.
+    let kill = "B:mpp.claim.part.before[A-B]@2";
+    let ended = Logs::new()
+        .deadbolt(&["run", "direct", "--kill", kill])
+        .expect_code(2);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(said.contains("was not reached in life 0"), "{ended}");
+}
+
+#[test]
 fn a_delayed_write_changes_nothing() {
     for (kind, stored) in STORED {
         let fault = format!(r#"{{"at":"{stored}","action":"delay","delay_ms":200}}"#);

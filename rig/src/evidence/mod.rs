@@ -197,6 +197,16 @@ pub enum RigEntry {
         /// The channel's label.
         channel: String,
     },
+    /// A node stood at the point of a fault when only live payments were left, which are no part of the scenario:
+    /// it went on, and nothing was done to it.
+    PassedOver {
+        /// The node.
+        node: String,
+        /// Life of its process.
+        life: u32,
+        /// The point.
+        point: PointId,
+    },
     /// A step begins.
     StepBegun {
         /// Its label.

@@ -3,7 +3,7 @@
 use faults::{Fault, GateReport};
 
 use super::{CaseView, Docket, Judgement, Oracle};
-use crate::evidence::{NodeReport, Source};
+use crate::evidence::{NodeReport, RigEntry, Source};
 
 /// The oracle `armed`. It never fails a case: a point that is not reached leaves it unjudged.
 pub(super) struct Armed;
@@ -27,7 +27,16 @@ impl Oracle for Armed {
     }
 }
 
+/// One that was only reached among the live payments was passed over: it is as good as not reached.
 fn was_reached(case: &CaseView<'_>, fault: &Fault) -> bool {
+    let mut entries = case.rig_entries();
+    let is_passed_over = entries.any(|(_, entry)| {
+        matches!(entry, RigEntry::PassedOver { node, life, point }
+            if *node == fault.at.node && *life == fault.life && *point == fault.at.point)
+    });
+    if is_passed_over {
+        return false;
+    }
     case.evidence.trace.iter().any(|entry| match &entry.source {
         Source::Node {
             node,

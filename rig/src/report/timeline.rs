@@ -46,6 +46,9 @@ fn rig_line(did: &RigEntry) -> String {
         } => format!("{node}/{life} exited: {status}: {}", last_lines.join(" | ")),
         RigEntry::Cut { node, peer } => format!("lets {peer} drop its connection to {node}"),
         RigEntry::ForceClosed { node, channel } => format!("has {node} force-close {channel}"),
+        RigEntry::PassedOver { node, life, point } => {
+            format!("lets {node}/{life} go on at {point}: only live payments are left")
+        }
         RigEntry::StepBegun { label } => format!("step {label} begins"),
         RigEntry::StepEnded { label } => format!("step {label} ends"),
         RigEntry::Reissued { node, method } => format!("gives {method} to {node} again"),

@@ -119,6 +119,8 @@ pub(super) struct Live {
     pub(super) to_close: Vec<Closing>,
     /// A fault has closed a channel, so that payments may end otherwise than planned.
     pub(super) closed_by_fault: bool,
+    /// Only the payments that prove channels alive are left.
+    pub(super) is_proving: bool,
 }
 
 /// A connection that a fault has cut.

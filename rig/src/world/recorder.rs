@@ -239,6 +239,11 @@ impl Recorder {
         self.notify();
     }
 
+    /// Notes whether only the live payments are left.
+    pub(super) fn proving(&self, is_proving: bool) {
+        self.inner().live.is_proving = is_proving;
+    }
+
     /// Notes that a fault has cut a connection, which is to be made again.
     pub(super) fn cut(&self, node: &str, peer: &str) {
         let mut inner = self.inner();

@@ -25,6 +25,9 @@ const HTLC_STRIDE_BLOCKS: u32 = 3;
 /// Of a payment that proves a channel alive, in millisatoshis.
 const LIVE_AMOUNT_MSAT: u64 = 1_000_000;
 
+/// How their names begin: no scenario's payment may be called so.
+const LIVE_PREFIX: &str = "live-";
+
 /// What a sender keeps besides the reserve of a hundredth: commitment fee and anchors.
 const KEPT_MSAT: u64 = 20_000_000;
 
@@ -126,8 +129,10 @@ impl Stage {
     }
 
     async fn settle_once(&mut self) -> Result<(), Stop> {
+        self.recorder().proving(false);
         self.end_holds().await?;
         self.come_to_rest().await?;
+        self.recorder().proving(true);
         // No block is mined any more: electrs can catch up meanwhile. If it cannot, collecting the
         // evidence says why.
         let chain = Arc::clone(&self.chain);
@@ -342,9 +347,15 @@ fn can_send(rests: &BTreeMap<String, RestView>, channel: &OpenedChannel, from: &
     balance_msat.is_none_or(|balance_msat| balance_msat >= needed_msat)
 }
 
+/// Whether the role of a point names a live payment.
+pub(super) fn is_of_live_payment(role: &str) -> bool {
+    role.split_whitespace()
+        .any(|word| word.starts_with(LIVE_PREFIX))
+}
+
 fn live_payment(channel: &OpenedChannel, from: &str, to: &str) -> Payment {
     Payment {
-        id: format!("live-{}-{from}", channel.label),
+        id: format!("{LIVE_PREFIX}{}-{from}", channel.label),
         from: from.to_owned(),
         to: to.to_owned(),
         amount_msat: LIVE_AMOUNT_MSAT,

@@ -23,8 +23,9 @@ use super::live::Live;
 use super::recorder::{Heed, Recorder};
 use super::rig_fault::RigFault;
 use super::scratch::CaseScratch;
+use super::settle::is_of_live_payment;
 use super::spawner::Spawned;
-use crate::evidence::NodeReport;
+use crate::evidence::{NodeReport, RigEntry};
 
 /// How much of a line, and how many lines, are worth repeating.
 const LINE_CHARACTERS: usize = 300;
@@ -174,6 +175,15 @@ impl Supervisor {
         child: &mut Child,
     ) -> Next {
         let action = self.fault_at(&point).map(|fault| fault.action.clone());
+        if action
+            .as_ref()
+            .is_some_and(|action| self.is_passed_over(action, &point))
+        {
+            let (node, life) = (self.node.clone(), self.life);
+            self.recorder
+                .rig(RigEntry::PassedOver { node, life, point });
+            return self.thaw(GateOrder::Continue, writer, child).await;
+        }
         match action {
             Some(Action::Kill) => return kill(child, Some(point)),
             Some(Action::Delay { delay_ms }) => {
@@ -214,6 +224,16 @@ impl Supervisor {
             }
         }
         self.thaw(GateOrder::Continue, writer, child).await
+    }
+
+    /// Whether the scenario is over, and with it what a fault that is not about a live payment was meant for. The
+    /// point of one that not all runs pass can lie there.
+    fn is_passed_over(&self, action: &Action, point: &PointId) -> bool {
+        let is_blow = matches!(
+            action,
+            Action::Kill | Action::Disconnect | Action::Close { .. }
+        );
+        is_blow && !is_of_live_payment(&point.role) && self.recorder.look(|live| live.is_proving)
     }
 
     /// The process stands, and channels of it close.

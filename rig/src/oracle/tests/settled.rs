@@ -292,4 +292,15 @@ fn a_point_that_was_not_reached_in_its_life_leaves_the_case_unjudged() {
     let last = evidence.trace.last_mut().unwrap();
     last.source = gate("B", 0, frozen);
     assert_eq!(judgement(&evidence, "armed").verdict, Verdict::Pass);
+
+    let mut passed_over = evidence.trace.last().unwrap().clone();
+    passed_over.source = Source::Rig {
+        did: RigEntry::PassedOver {
+            node: "B".into(),
+            life: 0,
+            point: at.point,
+        },
+    };
+    evidence.trace.push(passed_over);
+    assert_not_run(&evidence, "armed", "was not reached in life 0");
 }

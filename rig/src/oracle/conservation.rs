@@ -12,8 +12,8 @@ use node_bin::api::{Report, RestView};
 
 use super::chain_view::commitment::ANCHOR_SAT;
 use super::chain_view::{ChainView, Confirmed};
-use super::node_accounts;
 use super::{CaseView, Docket, Judgement, Oracle};
+use super::{fees, node_accounts};
 use crate::evidence::OpenedChannel;
 
 /// The oracle `conservation`.
@@ -35,6 +35,7 @@ impl Oracle for Conservation {
                 .map(|channel| judge_channel(case, channel, &mut docket))
                 .collect();
             if let Some(books) = Books::read(case, chain, &mut docket) {
+                fees::judge(case, &books.chain, books.start_height, &mut docket);
                 let balanced = books.judge(&mut docket);
                 if balanced && sound.iter().all(|sound| *sound) {
                     node_accounts::judge(case, &books, &mut docket);

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use node_bin::api::{Report, WireMessage};
+use node_bin::api::{Report, UserEvent, WireMessage};
 
 use crate::evidence::{Evidence, NodeReport, OpenedChannel, Source};
 
@@ -33,12 +33,12 @@ pub struct Htlc {
     pub arrived: bool,
     /// Another HTLC was offered under the same id later: this one was forgotten.
     pub replaced: bool,
-    /// The preimages that the offerer took from `update_fulfill_htlc`s, usually one.
+    /// The preimages that the offerer, its channel open, took from `update_fulfill_htlc`s, usually one.
     pub preimages: Vec<String>,
     /// The offerer may know none of them any more: each time it took one, it died before anything that it
     /// keeps for the channel was durable.
     pub preimages_forgotten: bool,
-    /// The offerer took an `update_fail_htlc` or `update_fail_malformed_htlc`.
+    /// The offerer, its channel open, took an `update_fail_htlc` or `update_fail_malformed_htlc`.
     pub failed: bool,
     /// The offerer also revoked the commitment before it: a failure for good.
     pub fail_committed: bool,
@@ -85,6 +85,8 @@ struct Reader<'e> {
     newest: BTreeMap<Key, usize>,
     /// By node and channel: the failures it took, on their way to being committed.
     failures: BTreeMap<(String, String), Failures>,
+    /// Channels that a node has closed, by its own word: removals that come after it decide nothing.
+    closed: BTreeSet<(String, String)>,
     /// By node: HTLCs whose preimage it took in this life, before a durable write for their channel.
     taken: BTreeMap<String, Vec<usize>>,
     /// Those whose preimage is durable at the offerer.
@@ -122,6 +124,11 @@ impl Reader<'_> {
                 message,
             } => self.received(seq, node, peer, channel, message),
             Report::Stored { key, .. } => self.stored(node, key),
+            Report::Event {
+                event: UserEvent::ChannelClosed { channel, .. },
+            } => {
+                self.closed.insert((node.to_owned(), channel.clone()));
+            }
             _ => {}
         }
     }
@@ -180,6 +187,9 @@ impl Reader<'_> {
     }
 
     fn received(&mut self, seq: u64, node: &str, peer: &str, channel: &str, message: &WireMessage) {
+        if self.closed.contains(&(node.to_owned(), channel.to_owned())) {
+            return;
+        }
         match message {
             WireMessage::UpdateAddHtlc { .. } => {
                 if let Some(place) = self.added(seq, channel, peer, node, message) {

@@ -16,6 +16,7 @@ mod case;
 pub mod chain_view;
 mod close;
 mod conservation;
+mod fees;
 mod htlc_outputs;
 pub mod htlcs;
 mod ledger;

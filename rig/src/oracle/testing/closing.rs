@@ -138,9 +138,10 @@ impl World {
 
     /// Spends an output to a wallet.
     pub fn sweep(&mut self, node: &str, outpoint: OutPoint, value_sat: u64, witness: Vec<Vec<u8>>) {
-        let mut sweep = transaction(&[outpoint], &[(wallet_script(node), value_sat - FEE_SAT)]);
+        let left_sat = value_sat - self.sweep_fee_sat;
+        let mut sweep = transaction(&[outpoint], &[(wallet_script(node), left_sat)]);
         sweep.input[0].witness = Witness::from_slice(&witness);
-        *self.wallets.get_mut(node).unwrap() += value_sat - FEE_SAT;
+        *self.wallets.get_mut(node).unwrap() += left_sat;
         self.publish(node, &sweep);
         self.mine(vec![sweep]);
     }

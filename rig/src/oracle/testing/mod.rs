@@ -60,6 +60,8 @@ pub struct World {
     /// By label: opener, acceptor.
     pub balances: BTreeMap<String, [u64; 2]>,
     pub closed: BTreeSet<String>,
+    /// What a sweep pays.
+    pub sweep_fee_sat: u64,
     coins: BTreeMap<String, OutPoint>,
     next_ids: HashMap<(String, String), u64>,
     height: u32,
@@ -105,6 +107,7 @@ impl World {
             wallets: BTreeMap::new(),
             balances: BTreeMap::new(),
             closed: BTreeSet::new(),
+            sweep_fee_sat: FEE_SAT,
             coins: BTreeMap::new(),
             next_ids: HashMap::new(),
             height: BASE,

@@ -1,9 +1,10 @@
 use bitcoin::OutPoint;
 use bitcoin::consensus::encode::deserialize_hex;
-use node_bin::api::{Report, WireMessage};
+use node_bin::api::{Report, UserEvent, WireMessage};
 
 use super::{
-    assert_finds, assert_not_run, assert_passes, forward, good_direct, good_forward, judgement,
+    assert_finds, assert_not_run, assert_passes, direct, forward, good_direct, good_forward,
+    judgement,
 };
 use crate::evidence::{Evidence, Verdict};
 use crate::oracle::chain_view::ChainView;
@@ -305,6 +306,41 @@ fn dust_whose_fulfilment_was_durable_at_the_offerer_is_a_loss() {
         message.contains("B paid 300000 msat downstream"),
         "{message}"
     );
+}
+
+#[test]
+fn dust_that_is_fulfilled_when_its_offerer_has_closed_the_channel_is_an_allowance_with_a_name() {
+    let fulfilled = |is_closed_before: bool| {
+        let mut world = direct();
+        world.expect("p", ExpectedPayment::Either);
+        world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+        let made = world.made("p", &["A", "B"], 1, 300_000);
+        world.add("A", "B", 1, 300_000);
+        world.claimed_event(&made);
+        let channel_id = world.channel("A-B").channel_id;
+        let fulfil = WireMessage::UpdateFulfillHtlc {
+            htlc_id: 0,
+            preimage: preimage(1),
+        };
+        if !is_closed_before {
+            world.message("B", "A", "A-B", fulfil.clone());
+        }
+        let closed = UserEvent::ChannelClosed {
+            channel: "A-B".into(),
+            channel_id,
+            reason: "HolderForceClosed".into(),
+        };
+        world.event("A", closed);
+        if is_closed_before {
+            world.message("B", "A", "A-B", fulfil);
+        }
+        world.balances.get_mut("A-B").unwrap()[0] -= 300_000;
+        world.force_close("A-B", "A", &[]);
+        world.failed_event(&made);
+        world.rest()
+    };
+    assert_passes(&fulfilled(true));
+    assert_finds(&fulfilled(false), "ledger", "claimed-not-paid");
 }
 
 #[test]

@@ -3,6 +3,7 @@ use super::{
 };
 use crate::evidence::Evidence;
 use crate::oracle::testing::{FEE_SAT, World};
+use crate::scenario::{Step, StepKind};
 
 fn balance_of<'e>(evidence: &'e mut Evidence, node: &str) -> &'e mut u64 {
     let view = evidence.rest.get_mut(node).unwrap();
@@ -133,4 +134,52 @@ fn money_in_an_unswept_output_is_not_called_vanished() {
         "500000 sat are in no wallet while 1 outputs are unswept",
     );
     assert_finds(&evidence, "at-rest", "unswept-output");
+}
+
+#[test]
+fn money_given_away_as_fees_is_found() {
+    let swept_for = |fee_sat: u64| {
+        let mut world = World::new(&["A", "B"], &[("A", "B")]);
+        world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+        world.sweep_fee_sat = fee_sat;
+        world.force_close("A-B", "A", &[]);
+        world.rest()
+    };
+    assert_passes(&swept_for(5_000));
+    let dear = swept_for(50_000);
+    let (message, _) = assert_finds(&dear, "conservation", "fee-too-high");
+    assert!(message.contains("paid 50000 sat"), "{message}");
+    let mut estimated = dear;
+    estimated.plan.scenario.act.push(Step {
+        label: "step-1".into(),
+        kind: StepKind::FeeRate {
+            node: "B".into(),
+            sat_per_kw: 10_000,
+        },
+    });
+    assert_passes(&estimated);
+}
+
+#[test]
+fn a_penalty_may_cost_all_that_it_takes() {
+    let dear_sweeps = |is_cheat: bool| {
+        let mut world = World::new(&["A", "B"], &[("A", "B")]);
+        world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+        world.sweep_fee_sat = 50_000;
+        if is_cheat {
+            let expect = &mut world.evidence.plan.scenario.expect;
+            expect.revoked.insert("A-B".into(), "A".into());
+            world.cheat("A-B", "A", &[]);
+        } else {
+            world.force_close("A-B", "A", &[]);
+        }
+        let judgement = judgement(&world.rest(), "conservation");
+        let findings = judgement.findings.iter();
+        findings
+            .filter(|found| found.code == "fee-too-high")
+            .count()
+    };
+    // The balances of both sides; the cheater's is a penalty.
+    assert_eq!(dear_sweeps(false), 2);
+    assert_eq!(dear_sweeps(true), 1);
 }

@@ -167,18 +167,21 @@ impl Channel {
         message: &msgs::UpdateFulfillHTLC,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
-        if self.volatile.connection != Connection::Up {
+        // A channel that is closed is never reestablished, and a preimage is worth money on any connection.
+        let is_closed = self.record.closure.is_some();
+        if !is_closed && self.volatile.connection != Connection::Up {
             return Err(ChannelError::Ignore(
                 "it came before channel_reestablish".into(),
             ));
         }
         let htlc_id = message.htlc_id;
         let preimage = message.payment_preimage;
-        let known = self
-            .record
-            .outbound
-            .get(&htlc_id)
-            .ok_or_else(|| broken(format!("HTLC {htlc_id} is not ours")))?;
+        let known = match self.record.outbound.get(&htlc_id) {
+            Some(known) => known,
+            // The chain has decided it.
+            None if is_closed => return Ok(()),
+            None => return Err(broken(format!("HTLC {htlc_id} is not ours"))),
+        };
         if sha256::Hash::hash(&preimage.0).to_byte_array() != known.add.payment_hash.0 {
             return Err(broken(format!("a wrong preimage for HTLC {htlc_id}")));
         }
@@ -186,7 +189,7 @@ impl Channel {
         if known.preimage.is_none() {
             self.commit(vec![UpdateStep::FulfillHtlc { htlc_id, preimage }], out)?;
         }
-        if self.record.closure.is_some() {
+        if is_closed {
             return Ok(());
         }
         self.removable(htlc_id)?;

@@ -263,6 +263,28 @@ fn a_preimage_that_comes_too_early_is_an_error_and_is_kept_all_the_same() {
 }
 
 #[test]
+fn a_preimage_that_comes_after_a_close_is_kept_on_any_connection() {
+    let closed = || {
+        let mut opener = Ends::open().opener;
+        assert_eq!(opener.offer(1, 10_000_000), None);
+        opener.wants_nothing();
+        opener.force_close();
+        opener.channel.volatile.connection = Connection::Reestablishing;
+        opener
+    };
+    let mut opener = closed();
+    let got = opener.give_change(&removals(0)[0]);
+    assert!(got.is_ok(), "{got:?}");
+    let known = &opener.channel.record.outbound[&0];
+    assert_eq!(known.preimage, Some(preimage(1)));
+
+    let mut decided = closed();
+    decided.record().outbound.clear();
+    let got = decided.give_change(&removals(0)[0]);
+    assert!(got.is_ok(), "{got:?}");
+}
+
+#[test]
 fn every_limit_of_update_fee_is_checked() {
     let out_of_range = Err("a fee rate of");
     for (feerate_per_kw, wanted) in [

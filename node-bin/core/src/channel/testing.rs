@@ -99,6 +99,16 @@ impl End {
         self.give(&message)
     }
 
+    /// Closes the channel by this end's commitment.
+    pub fn force_close(&mut self) {
+        let End {
+            channel,
+            environment,
+            out,
+        } = self;
+        channel.force_close(environment, "closed by a test", true, out);
+    }
+
     /// What is to be sent; the rest of the effects is forgotten.
     pub fn sent(&mut self) -> Vec<Message> {
         let message = |ordered: crate::effect::Ordered| match ordered.effect {

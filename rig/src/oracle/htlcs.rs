@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use node_bin::api::{Report, UserEvent, WireMessage};
 
+use super::fulfilments;
 use crate::evidence::{Evidence, NodeReport, OpenedChannel, Source};
 
 /// An HTLC as the wire tells of it.
@@ -33,10 +34,9 @@ pub struct Htlc {
     pub arrived: bool,
     /// Another HTLC was offered under the same id later: this one was forgotten.
     pub replaced: bool,
-    /// The preimages that the offerer, its channel open, took from `update_fulfill_htlc`s, usually one.
+    /// The preimages that the offerer took from `update_fulfill_htlc`s, usually one.
     pub preimages: Vec<String>,
-    /// The offerer may know none of them any more: each time it took one, it died before anything that it
-    /// keeps for the channel was durable.
+    /// The offerer may know none of them any more: each time it took one, it died before that was durable.
     pub preimages_forgotten: bool,
     /// The offerer, its channel open, took an `update_fail_htlc` or `update_fail_malformed_htlc`.
     pub failed: bool,
@@ -71,6 +71,7 @@ pub fn read(evidence: &Evidence) -> Vec<Htlc> {
         };
         reader.report(entry.seq, node, *life, report);
     }
+    fulfilments::read(evidence, &mut reader.htlcs);
     reader.htlcs
 }
 
@@ -87,10 +88,6 @@ struct Reader<'e> {
     failures: BTreeMap<(String, String), Failures>,
     /// Channels that a node has closed, by its own word: removals that come after it decide nothing.
     closed: BTreeSet<(String, String)>,
-    /// By node: HTLCs whose preimage it took in this life, before a durable write for their channel.
-    taken: BTreeMap<String, Vec<usize>>,
-    /// Those whose preimage is durable at the offerer.
-    kept: BTreeSet<usize>,
     lives: BTreeMap<String, u32>,
 }
 
@@ -105,9 +102,6 @@ impl Reader<'_> {
     fn report(&mut self, seq: u64, node: &str, life: u32, report: &Report) {
         if self.lives.insert(node.to_owned(), life) != Some(life) {
             self.forget_unsigned(node, None);
-            for place in self.taken.remove(node).unwrap_or_default() {
-                self.htlcs[place].preimages_forgotten = !self.kept.contains(&place);
-            }
         }
         match report {
             Report::PeerUp { peer } | Report::PeerDown { peer } => {
@@ -123,31 +117,11 @@ impl Reader<'_> {
                 channel: Some(channel),
                 message,
             } => self.received(seq, node, peer, channel, message),
-            Report::Stored { key, .. } => self.stored(node, key),
-            Report::Event {
-                event: UserEvent::ChannelClosed { channel, .. },
-            } => {
-                self.closed.insert((node.to_owned(), channel.clone()));
+            _ => {
+                let closed = closed_by(self.channels, report);
+                self.closed
+                    .extend(closed.map(|label| (node.to_owned(), label.to_owned())));
             }
-            _ => {}
-        }
-    }
-
-    /// What was taken before a write for the channel began is in it: inputs are handled in order.
-    fn stored(&mut self, node: &str, key: &str) {
-        let Some(taken) = self.taken.get_mut(node) else {
-            return;
-        };
-        let mut of_channel = Vec::new();
-        taken.retain(|place| {
-            let label = &self.htlcs[*place].channel;
-            let is_here = is_of_channel(self.channels, label, key);
-            of_channel.extend(is_here.then_some(*place));
-            !is_here
-        });
-        for place in of_channel {
-            self.htlcs[place].preimages_forgotten = false;
-            self.kept.insert(place);
         }
     }
 
@@ -203,7 +177,6 @@ impl Reader<'_> {
                     if !htlc.preimages.contains(preimage) {
                         htlc.preimages.push(preimage.clone());
                     }
-                    self.taken.entry(node.to_owned()).or_default().push(place);
                 }
             }
             WireMessage::UpdateFailHtlc { htlc_id }
@@ -289,15 +262,22 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a record with this key is the channel's: keys of monitors and of their updates hold the
-/// `channel_id` or the funding. Of a channel that is not known to have been opened, any is.
-fn is_of_channel(channels: &[OpenedChannel], label: &str, key: &str) -> bool {
-    let mut known = channels.iter().filter(|channel| channel.label == label);
-    let mut is_opened = false;
-    let is_named = known.any(|channel| {
-        is_opened = true;
-        let funding = channel.funding.split(':').next().unwrap_or_default();
-        key.contains(&channel.channel_id) || key.contains(funding)
-    });
-    is_named || !is_opened
+/// The label of the channel that a node says it closed. An attempt that came to nothing is none of the case's
+/// channels, though another one may have its label.
+pub(super) fn closed_by<'r>(channels: &[OpenedChannel], report: &'r Report) -> Option<&'r str> {
+    let Report::Event {
+        event:
+            UserEvent::ChannelClosed {
+                channel,
+                channel_id,
+                ..
+            },
+    } = report
+    else {
+        return None;
+    };
+    let mut known = channels.iter();
+    known
+        .any(|opened| opened.label == *channel && opened.channel_id == *channel_id)
+        .then_some(channel)
 }

@@ -17,6 +17,7 @@ pub mod chain_view;
 mod close;
 mod conservation;
 mod fees;
+mod fulfilments;
 mod htlc_outputs;
 pub mod htlcs;
 mod ledger;

@@ -173,8 +173,10 @@ fn without_output(htlc: &Htlc, commitment: &Commitment, outputs: &mut Vec<&Outpu
     }
     let value_sat = htlc.amount_msat / 1000;
     let is_dust = value_sat < DUST_SAT && htlc.arrived && !commitment.outputs.is_empty();
-    // Whoever forgot what it was told never revoked a commitment that had the HTLC: the wire decided nothing.
-    if !(is_dust && htlc.preimages_forgotten) {
+    // Whoever forgot what it was told never revoked a commitment that had the HTLC: the wire decided nothing. The
+    // chain may have told it again.
+    let is_forgotten = htlc.preimages_forgotten && !is_shown_by(commitment, &htlc.payment_hash);
+    if !(is_dust && is_forgotten) {
         if !htlc.preimages.is_empty() {
             return Outcome::Claimed(Witness::Wire);
         }
@@ -195,4 +197,13 @@ fn without_output(htlc: &Htlc, commitment: &Commitment, outputs: &mut Vec<&Outpu
         return Outcome::Dust;
     }
     Outcome::Forgotten
+}
+
+/// Whether a spend of the commitment shows the preimage of this hash.
+fn is_shown_by(commitment: &Commitment, payment_hash: &str) -> bool {
+    let mut spends = commitment.outputs.iter().filter_map(|output| output.spend);
+    spends.any(|spend| match spend.path {
+        SpendPath::Preimage(preimage) => sha256::Hash::hash(&preimage).to_string() == payment_hash,
+        _ => false,
+    })
 }

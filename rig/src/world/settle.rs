@@ -120,7 +120,10 @@ impl Stage {
         self.recorder().stop_none();
         loop {
             match self.settle_once().await {
-                Err(Stop::Interrupted) => self.recover().await?,
+                Err(Stop::Interrupted) => {
+                    self.recorder().proving(false);
+                    self.recover().await?;
+                }
                 // Ended at the beginning of the next attempt.
                 Err(Stop::NodeHeld) => {}
                 done => return done,

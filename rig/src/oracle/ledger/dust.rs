@@ -2,29 +2,34 @@
 //! bounded by what nodes let a channel hold of it.
 
 use super::{CaseView, Docket};
-use crate::evidence::MadePayment;
+use crate::evidence::{MadePayment, OpenedChannel};
 use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::Outcome;
+use crate::scenario::NodeKind;
 
-/// The most that a node lets a channel hold in dust HTLCs, in millisatoshis: the unified node's limit. LDK's
-/// default grows with the feerate, and is below it at those of regtest.
+/// The most that a unified node lets a channel hold in dust HTLCs, in millisatoshis.
 const MAXIMUM_EXPOSURE_MSAT: u64 = 5_000_000;
+
+/// The same of LDK as the stock node runs it: 10,000 times the satoshis per 1000 weight units that it must reckon with,
+/// which is ten times its first estimate.
+const MAXIMUM_EXPOSURE_STOCK_MSAT: u64 = 100_000_000;
 
 /// Judges what each channel's close cost by dust.
 pub(super) fn judge(case: &CaseView<'_>, docket: &mut Docket) {
     for channel in &case.evidence.channels {
+        let maximum_msat = maximum_exposure_msat(case, channel);
         let (mut dust_msat, mut lines, mut trace) = (0_u64, Vec::new(), Vec::new());
         for htlc in dust_of(case, |htlc| htlc.channel == channel.label) {
             dust_msat = dust_msat.saturating_add(htlc.amount_msat);
             lines.push(htlc.name());
             trace.extend(&htlc.trace);
         }
-        if dust_msat > MAXIMUM_EXPOSURE_MSAT {
+        if dust_msat > maximum_msat {
             docket.find(
                 "dust-above-limit",
                 format!(
                     "{dust_msat} msat of dust HTLCs had no output when {} closed: nodes may let it hold \
-                     {MAXIMUM_EXPOSURE_MSAT} msat",
+                     {maximum_msat} msat",
                     channel.label
                 ),
                 trace,
@@ -32,6 +37,17 @@ pub(super) fn judge(case: &CaseView<'_>, docket: &mut Docket) {
             );
         }
     }
+}
+
+/// The larger of both sides' limits: a side refuses what is above its own only once it is committed.
+fn maximum_exposure_msat(case: &CaseView<'_>, channel: &OpenedChannel) -> u64 {
+    let sides = [&channel.opener, &channel.acceptor];
+    let of = |node: &String| match case.evidence.plan.scenario.nodes.get(node)?.kind {
+        NodeKind::Unified => Some(MAXIMUM_EXPOSURE_MSAT),
+        NodeKind::Stock => Some(MAXIMUM_EXPOSURE_STOCK_MSAT),
+    };
+    let limits = sides.into_iter().filter_map(of);
+    limits.max().unwrap_or(MAXIMUM_EXPOSURE_MSAT)
 }
 
 /// Whether what the receiver claimed was dust in a channel that closed on the way; that is noted.

@@ -1,17 +1,20 @@
+use std::collections::BTreeMap;
+
 use bitcoin::OutPoint;
 use bitcoin::consensus::encode::deserialize_hex;
+use faults::GateReport;
 use node_bin::api::{Report, UserEvent, WireMessage};
 
 use super::{
     assert_finds, assert_not_run, assert_passes, direct, forward, good_direct, good_forward,
     judgement,
 };
-use crate::evidence::{Evidence, Verdict};
+use crate::evidence::{Evidence, NodeReport, Source, Verdict};
 use crate::oracle::chain_view::ChainView;
 use crate::oracle::chain_view::commitment::Closure;
 use crate::oracle::chain_view::witness::{OutputKind, SpendPath};
 use crate::oracle::testing::{Ending, FEE_SAT, OnChain, World, anchor_script, preimage};
-use crate::scenario::ExpectedPayment;
+use crate::scenario::{ExpectedPayment, NodeKind, Persist};
 
 pub const UPSTREAM_MSAT: u64 = 50_001_000;
 pub const DOWNSTREAM_MSAT: u64 = 50_000_000;
@@ -294,23 +297,71 @@ fn dust_whose_fulfilment_died_with_the_offerer_is_an_allowance_with_a_name() {
     let ledger = judgement(&evidence, "ledger");
     let named = "p: 300000 msat of dust HTLCs had no output when their channel closed";
     assert!(ledger.notes.iter().any(|note| note == named), "{ledger:#?}");
-    // A write for another channel keeps nothing of this one.
-    assert_passes(&forgotten_dust(300_000, |world| store(world, "A-B")).rest());
+    // A record of something else keeps nothing of it, nor does a payment of another hash.
+    let other = |world: &mut World| {
+        let key = "manager".to_owned();
+        world.report("B", Report::Stored { key, bytes: 7 });
+    };
+    assert_passes(&forgotten_dust(300_000, other).rest());
+    // A write that waits is of what came before, perhaps.
+    let late = |world: &mut World| {
+        let nodes = &mut world.evidence.plan.scenario.nodes;
+        nodes.get_mut("B").unwrap().persist = Persist::Held;
+        store(world, "B-C");
+    };
+    assert_passes(&forgotten_dust(300_000, late).rest());
 }
 
 #[test]
-fn dust_whose_fulfilment_was_durable_at_the_offerer_is_a_loss() {
-    let evidence = forgotten_dust(300_000, |world| store(world, "B-C")).rest();
-    let (message, _) = assert_finds(&evidence, "ledger", "forwarder-loss");
-    assert!(
-        message.contains("B paid 300000 msat downstream"),
-        "{message}"
-    );
+fn dust_whose_fulfilment_the_offerer_had_for_good_is_a_loss() {
+    type Keeps = fn(&mut World);
+    let keeps: [Keeps; 6] = [
+        |world| store(world, "B-C"),
+        |world| store(world, "A-B"),
+        |world| {
+            let point = "persist.monitor_update.renamed[B-C]@4".parse().unwrap();
+            let (node, life) = ("B".into(), 0);
+            let report = NodeReport::Gate(GateReport::Point { point, input: 3 });
+            world.push(Source::Node { node, life, report });
+        },
+        |world| {
+            let signed = WireMessage::CommitmentSigned { htlc_signatures: 0 };
+            world.message("C", "B", "B-C", signed);
+            world.message("B", "C", "B-C", WireMessage::RevokeAndAck {});
+        },
+        |world| {
+            let fulfil = WireMessage::UpdateFulfillHtlc {
+                htlc_id: 0,
+                preimage: preimage(1),
+            };
+            world.lost_message("B", "A", "A-B", fulfil);
+        },
+        |world| {
+            let nodes = &mut world.evidence.plan.scenario.nodes;
+            nodes.get_mut("B").unwrap().persist = Persist::Held;
+            world.report(
+                "B",
+                Report::Idle {
+                    handled: 1,
+                    counters: BTreeMap::new(),
+                    waiting_writes: 0,
+                },
+            );
+        },
+    ];
+    for keep in keeps {
+        let evidence = forgotten_dust(300_000, keep).rest();
+        let (message, _) = assert_finds(&evidence, "ledger", "forwarder-loss");
+        assert!(
+            message.contains("B paid 300000 msat downstream"),
+            "{message}"
+        );
+    }
 }
 
 #[test]
 fn dust_that_is_fulfilled_when_its_offerer_has_closed_the_channel_is_an_allowance_with_a_name() {
-    let fulfilled = |is_closed_before: bool| {
+    let fulfilled = |is_closed_before: bool, is_stored: bool| {
         let mut world = direct();
         world.expect("p", ExpectedPayment::Either);
         world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
@@ -334,13 +385,23 @@ fn dust_that_is_fulfilled_when_its_offerer_has_closed_the_channel_is_an_allowanc
         if is_closed_before {
             world.message("B", "A", "A-B", fulfil);
         }
+        if is_stored {
+            let key = format!("monitor_updates/{}/9", world.channel("A-B").channel_id);
+            world.report("A", Report::Stored { key, bytes: 7 });
+        }
+        world.mine(Vec::new());
+        world.report("A", Report::Block { height: 104 });
+        let key = format!("monitor_updates/{}/10", world.channel("A-B").channel_id);
+        world.report("A", Report::Stored { key, bytes: 7 });
         world.balances.get_mut("A-B").unwrap()[0] -= 300_000;
         world.force_close("A-B", "A", &[]);
         world.failed_event(&made);
         world.rest()
     };
-    assert_passes(&fulfilled(true));
-    assert_finds(&fulfilled(false), "ledger", "claimed-not-paid");
+    assert_passes(&fulfilled(true, false));
+    // One that keeps the preimage has been told, closed or not.
+    assert_finds(&fulfilled(true, true), "ledger", "claimed-not-paid");
+    assert_finds(&fulfilled(false, true), "ledger", "claimed-not-paid");
 }
 
 #[test]
@@ -356,6 +417,9 @@ fn an_htlc_that_is_no_dust_is_no_allowance_though_its_fulfilment_died_with_the_o
 fn more_dust_than_a_channel_may_hold_is_found_when_it_closes() {
     let closed_with = |count: u64| {
         let mut world = World::new(&["B", "C"], &[("B", "C")]);
+        for node in world.evidence.plan.scenario.nodes.values_mut() {
+            node.kind = NodeKind::Unified;
+        }
         world.evidence.plan.scenario.expect.closed = vec!["B-C".into()];
         for number in 0..count {
             let id = format!("p-{number}");

@@ -35,6 +35,16 @@ fn an_attempt_that_closed_without_a_funding_transaction_is_no_channel() {
 }
 
 #[test]
+fn what_is_paid_over_the_channel_that_took_an_attempts_label_counts() {
+    let mut world = World::new(&["A", "B"], &[]);
+    world.open_by_step("A", "B");
+    world.event("A", closed(&"07".repeat(32)));
+    world.pay("p", &["A", "B"], 1, 50_000_000);
+    world.live();
+    assert_passes(&world.rest());
+}
+
+#[test]
 fn an_attempt_that_closed_though_its_funding_is_on_chain_is_found() {
     let mut world = opened();
     let channel_id = world.channel("A-B").channel_id;

@@ -249,8 +249,9 @@ impl Books {
     }
 
     /// Fees and leftovers of everything after these fundings, in satoshis: what the sides of these
-    /// channels can have lost to the chain.
-    pub fn lost_after_sat(&self, fundings: &[OutPoint]) -> u128 {
+    /// channels can have lost to the chain. What penalties cost counts only for a cheater: others pay it out of what
+    /// they take.
+    pub fn lost_after_sat(&self, fundings: &[OutPoint], is_cheater: bool) -> u128 {
         self.chain
             .descendants(fundings)
             .into_iter()
@@ -263,7 +264,9 @@ impl Books {
                     })
                     .map(|(_, output)| u128::from(output.value.to_sat()))
                     .sum();
-                u128::from(self.chain.fee_sat(made).unwrap_or(0)) + left
+                let is_won = !is_cheater && fees::is_penalty(&made.transaction);
+                let fee_sat = self.chain.fee_sat(made).filter(|_| !is_won);
+                u128::from(fee_sat.unwrap_or(0)) + left
             })
             .sum()
     }

@@ -34,7 +34,7 @@ fn judge_node(case: &CaseView<'_>, books: &Books, node: &str, docket: &mut Docke
     let (won_msat, forfeited_msat) = penalties_msat(case, node);
     let allowed_msat = forfeited_msat
         + opened.fees_msat
-        + i128_of(books.lost_after_sat(&closed)) * 1000
+        + i128_of(books.lost_after_sat(&closed, case.is_cheater(node))) * 1000
         + anchors_taken_msat(case, |channel| channel.opener == node);
     let anchors_msat = anchors_taken_msat(case, |channel| channel.acceptor == node);
     if surplus_msat > anchors_msat && surplus_msat <= anchors_msat + won_msat {

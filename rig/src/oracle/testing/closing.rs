@@ -69,12 +69,17 @@ impl World {
             false => (by, vec![]),
         };
         let local = vec![vec![1; 71], choice, delayed.to_bytes()];
+        let fee_sat = self.sweep_fee_sat;
+        if is_punished {
+            self.sweep_fee_sat = self.penalty_fee_sat;
+        }
         self.sweep(
             taker,
             OutPoint::new(txid, 0),
             commitment.output[0].value.to_sat(),
             local,
         );
+        self.sweep_fee_sat = fee_sat;
         let remote = vec![vec![1; 71], to_remote_script().to_bytes()];
         self.sweep(
             other,

@@ -62,6 +62,8 @@ pub struct World {
     pub closed: BTreeSet<String>,
     /// What a sweep pays.
     pub sweep_fee_sat: u64,
+    /// What a penalty on a cheater's balance pays.
+    pub penalty_fee_sat: u64,
     coins: BTreeMap<String, OutPoint>,
     next_ids: HashMap<(String, String), u64>,
     height: u32,
@@ -108,6 +110,7 @@ impl World {
             balances: BTreeMap::new(),
             closed: BTreeSet::new(),
             sweep_fee_sat: FEE_SAT,
+            penalty_fee_sat: FEE_SAT,
             coins: BTreeMap::new(),
             next_ids: HashMap::new(),
             height: BASE,

@@ -160,26 +160,46 @@ fn money_given_away_as_fees_is_found() {
     assert_passes(&estimated);
 }
 
+/// A cheats with the state before it paid 200,000 sat, and the penalty on its old balance pays so much.
+fn punished_for(fee_sat: u64) -> Evidence {
+    let mut world = World::new(&["A", "B"], &[("A", "B")]);
+    let old = world.balances["A-B"];
+    world.pay("p", &["A", "B"], 1, 200_000_000);
+    world.balances.insert("A-B".into(), old);
+    let expect = &mut world.evidence.plan.scenario.expect;
+    expect.closed = vec!["A-B".into()];
+    expect.revoked.insert("A-B".into(), "A".into());
+    world.penalty_fee_sat = fee_sat;
+    world.cheat("A-B", "A", &[]);
+    world.rest()
+}
+
 #[test]
-fn a_penalty_may_cost_all_that_it_takes() {
-    let dear_sweeps = |is_cheat: bool| {
+fn a_penalty_may_cost_what_it_takes_of_the_cheater_and_no_more() {
+    assert_passes(&punished_for(400_000));
+    let (message, _) = assert_finds(&punished_for(600_000), "conservation", "value-vanished");
+    assert!(message.starts_with("B has "), "{message}");
+}
+
+#[test]
+fn a_child_pays_for_the_commitment_that_came_with_it() {
+    // Both in one block, and what the child pays is much for it alone.
+    let child_of = |is_commitment: bool| {
         let mut world = World::new(&["A", "B"], &[("A", "B")]);
         world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
-        world.sweep_fee_sat = 50_000;
-        if is_cheat {
-            let expect = &mut world.evidence.plan.scenario.expect;
-            expect.revoked.insert("A-B".into(), "A".into());
-            world.cheat("A-B", "A", &[]);
-        } else {
-            world.force_close("A-B", "A", &[]);
+        world.sweep_fee_sat = 14_000;
+        world.force_close("A-B", "A", &[]);
+        let blocks = &mut world.evidence.chain.blocks;
+        let sweep = blocks.len() - 2;
+        if is_commitment {
+            let moved = blocks[sweep].transactions.remove(0);
+            blocks[sweep - 1].transactions.push(moved);
         }
-        let judgement = judgement(&world.rest(), "conservation");
-        let findings = judgement.findings.iter();
-        findings
+        judgement(&world.rest(), "conservation")
+            .findings
+            .iter()
             .filter(|found| found.code == "fee-too-high")
             .count()
     };
-    // The balances of both sides; the cheater's is a penalty.
-    assert_eq!(dear_sweeps(false), 2);
-    assert_eq!(dear_sweeps(true), 1);
+    assert_eq!(child_of(false), child_of(true) + 1);
 }

@@ -1,9 +1,6 @@
-//! The node's line to bitcoind: JSON-RPC, and REST for blocks, each over a kept connection. A `getblock` costs
-//! bitcoind several times what it costs to hand over the block's bytes.
+//! The node's line to bitcoind: blocks and broadcasts, over JSON-RPC with a kept connection.
 
-use std::time::Duration;
-
-use bitcoin::consensus::encode::{deserialize, serialize_hex};
+use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Block, BlockHash, Transaction};
 use jsonrpc::simple_http::SimpleHttpTransport;
 use jsonrpc::{Client, arg};
@@ -25,14 +22,6 @@ pub enum RpcError {
         method: &'static str,
         /// The reason.
         source: jsonrpc::Error,
-    },
-    /// The block was not handed over.
-    #[error("bitcoind: {url}: {source}; see whether it runs and was started with -rest")]
-    Rest {
-        /// What was asked for.
-        url: String,
-        /// The reason.
-        source: Box<ureq::Error>,
     },
     /// The answer is no block.
     #[error("bitcoind: {0} answered with something that is no block")]
@@ -59,17 +48,9 @@ struct ChainInfo {
 /// How many blocks are asked for in one request: enough to save round trips, few enough to hold.
 const BLOCKS_PER_BATCH: u32 = 100;
 
-/// No block takes longer to be handed over.
-const BLOCK_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// More than the largest block has.
-const MOST_BLOCK_BYTES: u64 = 4_100_000;
-
 /// A connection to bitcoind.
 pub struct Bitcoind {
     client: Client,
-    blocks: ureq::Agent,
-    url: String,
 }
 
 impl Bitcoind {
@@ -80,13 +61,8 @@ impl Bitcoind {
             .map_err(|error| RpcError::Address(access.url.clone(), error.to_string()))?
             .auth(access.user.clone(), Some(access.password.clone()))
             .build();
-        let blocks = ureq::Agent::config_builder()
-            .timeout_global(Some(BLOCK_TIMEOUT))
-            .build();
         Ok(Bitcoind {
             client: Client::with_transport(transport),
-            blocks: blocks.into(),
-            url: access.url.trim_end_matches('/').to_owned(),
         })
     }
 
@@ -143,25 +119,18 @@ impl Bitcoind {
             let last = to.min(next + BLOCKS_PER_BATCH - 1);
             let heights: Vec<_> = (next..=last).map(|height| arg([height])).collect();
             let hashes: Vec<BlockHash> = self.batch("getblockhash", &heights)?;
-            for (height, hash) in (next..=last).zip(hashes) {
-                blocks.push((height, self.block(&hash)?));
+            let wanted: Vec<_> = hashes
+                .iter()
+                .map(|hash| arg((hash.to_string(), 0)))
+                .collect();
+            let texts: Vec<String> = self.batch("getblock", &wanted)?;
+            for (height, text) in (next..=last).zip(texts) {
+                let block = deserialize_hex(&text).map_err(|_| RpcError::NoBlock("getblock"))?;
+                blocks.push((height, block));
             }
             next = last + 1;
         }
         Ok(blocks)
-    }
-
-    fn block(&self, hash: &BlockHash) -> Result<Block, RpcError> {
-        let url = format!("{}/rest/block/{hash}.bin", self.url);
-        let fetched = self.blocks.get(&url).call().and_then(|mut answer| {
-            let body = answer.body_mut().with_config().limit(MOST_BLOCK_BYTES);
-            body.read_to_vec()
-        });
-        let bytes = fetched.map_err(|source| RpcError::Rest {
-            url,
-            source: Box::new(source),
-        })?;
-        deserialize(&bytes).map_err(|_| RpcError::NoBlock("rest/block"))
     }
 
     /// Hands transactions over; several are one package. What is known already is no error.

@@ -27,7 +27,7 @@ const BUSY_RETRIES: u32 = 1_000;
 const BITCOIND_ARGS: [&str; 19] = [
     "-regtest",
     "-txindex=1",
-    "-rest=1",
+    "-rest=0",
     // The default checks on regtest cost up to 13 ms a block as the chain grows.
     "-checkblockindex=0",
     "-checkmempool=0",

@@ -39,11 +39,12 @@ pub(super) fn judge(
     let most_sat_per_kw = highest_estimate_sat_per_kw(case) * MOST_RAISED;
     let mut dearest_sat_per_kw = 0;
     for made in chain.transactions() {
+        if made.height <= above_height || is_penalty(&made.transaction) {
+            continue;
+        }
         let txid = made.txid.to_string();
-        let is_meant = made.height > above_height
-            && published.contains(txid.as_str())
-            && !is_penalty(&made.transaction);
-        let Some(fee_sat) = chain.fee_sat(made).filter(|_| is_meant) else {
+        let is_published = published.contains(txid.as_str());
+        let Some(fee_sat) = chain.fee_sat(made).filter(|_| is_published) else {
             continue;
         };
         let (mut paid_sat, mut weight) = (fee_sat, made.transaction.weight().to_wu().max(1));

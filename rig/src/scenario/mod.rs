@@ -11,7 +11,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-pub use check::DEFAULT_KIND;
+pub use check::{DEFAULT_KIND, LIVE_PREFIX};
 pub use error::{Place, ScenarioError, ScenarioErrors};
 pub use library::{Entry, LibraryError, find, find_all, library};
 pub use model::{

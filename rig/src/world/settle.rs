@@ -13,7 +13,7 @@ use super::rig_fault::Stop;
 use super::set_up::{ordered, view_of};
 use super::stage::Stage;
 use crate::evidence::{MadePayment, OpenedChannel, RigEntry};
-use crate::scenario::{Payment, PaymentKind, PaymentMoment};
+use crate::scenario::{LIVE_PREFIX, Payment, PaymentKind, PaymentMoment};
 
 /// Blocks mined at once while a claim on chain has nothing to do with an HTLC (a `to_self_delay`
 /// of 144 and more): few rounds, and at most one stride more than what is waited for.
@@ -24,9 +24,6 @@ const HTLC_STRIDE_BLOCKS: u32 = 3;
 
 /// Of a payment that proves a channel alive, in millisatoshis.
 const LIVE_AMOUNT_MSAT: u64 = 1_000_000;
-
-/// How their names begin: no scenario's payment may be called so.
-const LIVE_PREFIX: &str = "live-";
 
 /// What a sender keeps besides the reserve of a hundredth: commitment fee and anchors.
 const KEPT_MSAT: u64 = 20_000_000;
@@ -125,14 +122,13 @@ impl Stage {
                     self.recover().await?;
                 }
                 // Ended at the beginning of the next attempt.
-                Err(Stop::NodeHeld) => {}
+                Err(Stop::NodeHeld) => self.recorder().proving(false),
                 done => return done,
             }
         }
     }
 
     async fn settle_once(&mut self) -> Result<(), Stop> {
-        self.recorder().proving(false);
         self.end_holds().await?;
         self.come_to_rest().await?;
         self.recorder().proving(true);
@@ -236,49 +232,28 @@ impl Stage {
             self.tick_all().await?;
             rests = self.rest_all().await?;
         }
-        self.end_live_payments_of_closed(&channels, &rests).await?;
         // First all one way, then all the other way: channels side by side, a channel's own
         // payments one after the other.
         for forth in [true, false] {
             let mut made = Vec::new();
-            for channel in channels.iter().filter(|channel| is_usable(&rests, channel)) {
+            for channel in &channels {
                 let (from, to) = match forth {
                     true => (&channel.opener, &channel.acceptor),
                     false => (&channel.acceptor, &channel.opener),
                 };
                 let payment = live_payment(channel, from, to);
+                let is_usable = is_usable(&rests, channel);
+                // A kill may have come between noting one and asking its sender for it, and the channel may be
+                // closed since: the sender is asked all the same, and says what becomes of it.
                 let is_made = self.payments.iter().any(|made| made.id == payment.id);
-                if is_made || can_send(&rests, channel, from) {
+                if is_made || (is_usable && can_send(&rests, channel, from)) {
                     self.pay(&payment, Some(&channel.label)).await?;
-                    made.push(payment.id);
+                    made.extend(is_usable.then_some(payment.id));
                 }
             }
             self.wait_for_live_payments(&made).await?;
         }
         Ok(())
-    }
-
-    /// A kill may have come between noting a live payment and asking its sender for it, and the channel may be
-    /// closed since: the sender is asked all the same, and says what becomes of it.
-    async fn end_live_payments_of_closed(
-        &mut self,
-        channels: &[OpenedChannel],
-        rests: &BTreeMap<String, RestView>,
-    ) -> Result<(), Stop> {
-        let closed = channels.iter().filter(|channel| !is_usable(rests, channel));
-        for channel in closed {
-            let ways = [
-                (&channel.opener, &channel.acceptor),
-                (&channel.acceptor, &channel.opener),
-            ];
-            for (from, to) in ways {
-                let payment = live_payment(channel, from, to);
-                if self.payments.iter().any(|made| made.id == payment.id) {
-                    self.pay(&payment, Some(&channel.label)).await?;
-                }
-            }
-        }
-        self.quiet().await
     }
 
     /// Waits until these are sent and claimed, or nothing is under way; then ticks once more.

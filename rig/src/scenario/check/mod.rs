@@ -18,6 +18,7 @@ use super::model::{NodeKind, Scenario};
 use super::raw::RawScenario;
 use groups::Groups;
 use outcome::Outcomes;
+pub use payments::LIVE_PREFIX;
 use races::Ground;
 use topology::Topology;
 

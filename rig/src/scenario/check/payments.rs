@@ -12,8 +12,8 @@ use crate::scenario::error::Complaints;
 use crate::scenario::model::{ExpectedPayment, Payment, PaymentKind};
 use crate::scenario::raw::RawPayment;
 
-/// The rig's own payments at the end of a case are called so.
-const RESERVED_PREFIX: &str = "live-";
+/// How the names of the rig's own payments at the end of a case begin, and no scenario's may.
+pub const LIVE_PREFIX: &str = "live-";
 
 /// Checks a payment against the state before its step and books it.
 pub(super) fn check(
@@ -22,8 +22,8 @@ pub(super) fn check(
     complaints: &mut Complaints<'_>,
 ) -> Option<Payment> {
     check_name(&raw.id, "a payment", complaints);
-    if raw.id.get_ref().starts_with(RESERVED_PREFIX) {
-        let message = format!("ids with {RESERVED_PREFIX:?} in front belong to the rig");
+    if raw.id.get_ref().starts_with(LIVE_PREFIX) {
+        let message = format!("ids with {LIVE_PREFIX:?} in front belong to the rig");
         complaints.at(raw.id.span(), message);
     }
     let ends_known = [&raw.from, &raw.to]

@@ -338,7 +338,7 @@ impl Chain {
         };
         (0..empty).for_each(|_| self.mine());
         if fate == Fate::Rivals {
-            self.publish_all(&rivals);
+            self.publish_for_others(&rivals, &unmined);
             self.mine();
             self.publish_all(&unmined);
         } else if fate == Fate::Kept {
@@ -350,6 +350,36 @@ impl Chain {
             }
         }
         fork
+    }
+
+    /// Of rivals, those win that are not only another version of what was mined: by its lock time, a claim is told
+    /// from a timeout, and a commitment from another.
+    fn publish_for_others(&mut self, rivals: &[Arc<Transaction>], mined: &[Arc<Transaction>]) {
+        let spent_by = |outpoint: &OutPoint| {
+            let spends = |input: &TxIn| input.previous_output == *outpoint;
+            mined.iter().find(|known| known.input.iter().any(spends))
+        };
+        let is_version = |rival: &Arc<Transaction>| {
+            let mut inputs = rival.input.iter();
+            !inputs.any(|input| {
+                let known = spent_by(&input.previous_output);
+                known.is_some_and(|known| known.lock_time != rival.lock_time)
+            })
+        };
+        let (mut versions, others): (Vec<_>, Vec<_>) = rivals.iter().cloned().partition(is_version);
+        self.publish_all(&others);
+        let spent = self.spent.clone();
+        versions.retain(|version| {
+            let mut inputs = version.input.iter();
+            !inputs.any(|input| spent.contains_key(&input.previous_output))
+        });
+        self.publish_all(&versions);
+    }
+
+    /// All that was refused or replaced is tried again, the oldest first.
+    pub fn publish_rivals(&mut self) {
+        let rivals = std::mem::take(&mut self.rivals);
+        self.publish_all(&rivals);
     }
 
     fn publish_all(&mut self, transactions: &[Arc<Transaction>]) {

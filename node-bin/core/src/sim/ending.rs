@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bitcoin::{Transaction, Witness};
+use bitcoin::{OutPoint, Transaction, Witness};
 use lightning::ln::types::ChannelId;
 
 use crate::commitment::holder_commitment_transaction;
@@ -74,6 +74,23 @@ impl World {
         self.next_command_id += 1;
         self.nodes[node].user.order_given(command.clone(), id);
         self.input(node, Input::Command { id, command });
+    }
+
+    /// No miner takes what spends the commitment of this pair's channel, or any does again.
+    pub(super) fn censor(&mut self, pair: [usize; 2], is_censored: bool) {
+        let mut opened = self.flow.opened.iter();
+        let opened = opened.find(|opened| opened.pair == pair);
+        let Some((commitment, _)) = opened.and_then(|o| self.chain.spender(&o.funding)) else {
+            return;
+        };
+        let txid = commitment.compute_txid();
+        let count = commitment.output.len() as u32;
+        for vout in 0..count {
+            self.chain.censor(OutPoint { txid, vout }, is_censored);
+        }
+        if !is_censored {
+            self.chain.publish_rivals();
+        }
     }
 
     /// Mines until no channel that ends on the chain needs blocks any more. False: it is not over.

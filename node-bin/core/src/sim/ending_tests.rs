@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use bitcoin::OutPoint;
+use bitcoin::absolute::LockTime;
+use bitcoin::{OutPoint, Transaction};
 
 use super::chain::Fate;
 use super::explore::{Endings, Options, explore};
+use super::flow::Step;
 use super::judge::judge;
 use super::plan::Plan;
 use super::schedule::Action;
@@ -87,7 +89,13 @@ fn blocks_that_are_replaced_take_nothing_back_that_counts() {
         },
         ..Options::default()
     };
-    let flows = ["force-downstream", "force-timeout", "force-both", "close"];
+    let flows = [
+        "force-downstream",
+        "force-timeout",
+        "force-both",
+        "force-contest",
+        "close",
+    ];
     explore_endings(&flows, Persistence::Synchronous, options);
 }
 
@@ -118,6 +126,7 @@ fn random_ends_of_channels_lose_nothing() {
         "close",
         "force-downstream",
         "force-race",
+        "force-contest",
         "force-timeout",
         "force-both",
         "force-twins",
@@ -288,4 +297,69 @@ fn a_claim_after_an_early_failure_upstream_costs_no_channel() {
     let is_over = world.nodes[B].disk.archived().contains(&downstream);
     assert!(is_over, "B keeps {downstream} for ever");
     assert_eq!(record(&world, A, B).closure, None);
+}
+
+/// A contest of which B knows how it ended: by the claim.
+fn lost_contest() -> World {
+    world_when("force-contest", |w| {
+        let mut outbound = record(w, B, C).outbound.values();
+        outbound.any(|htlc| htlc.preimage.is_some())
+    })
+}
+
+/// The timeout that B has tried in a contest.
+fn timeout(world: &World) -> Transaction {
+    let commitment = record(world, B, C).onchain.funding_spend.clone();
+    let txid = commitment.expect("it has ended").transaction.compute_txid();
+    let mut rivals = world.chain.rivals();
+    let found = rivals.find(|rival| {
+        let mut inputs = rival.input.iter();
+        rival.lock_time != LockTime::ZERO && inputs.any(|input| input.previous_output.txid == txid)
+    });
+    found.cloned().expect("B has tried to take it back")
+}
+
+#[test]
+fn a_claim_that_a_timeout_replaces_after_its_preimage_went_up_costs_no_forwarder() {
+    for depth in 1..=5 {
+        let mut world = lost_contest();
+        world.reorganise(depth, Fate::Rivals);
+        world.run_to_rest();
+        clean(&mut world);
+        assert!(world.flow.payments[0].was_sent(&world));
+    }
+}
+
+#[test]
+fn a_timeout_that_a_claim_replaces_before_it_counts_is_carried_upstream_as_a_claim() {
+    for depth in 1..=5 {
+        let mut world = world_when("force-contest", |w| {
+            let mut steps = w.flow.phases[w.phase].iter();
+            steps.any(|step| {
+                matches!(
+                    step,
+                    Step::Censor {
+                        is_censored: false,
+                        ..
+                    }
+                )
+            })
+        });
+        let timeout = timeout(&world);
+        let spent = timeout.input[0].previous_output;
+        world.chain.censor(spent, false);
+        assert_eq!(world.chain.publish(timeout), Ok(()));
+        (0..depth).for_each(|_| world.chain.mine());
+        run_alone(&mut world, B);
+        assert!(
+            record(&world, B, C)
+                .outbound
+                .values()
+                .all(|htlc| htlc.preimage.is_none())
+        );
+        world.reorganise(depth, Fate::Rivals);
+        world.run_to_rest();
+        clean(&mut world);
+        assert!(world.flow.payments[0].was_sent(&world));
+    }
 }

@@ -70,6 +70,14 @@ pub enum Step {
         /// How many.
         blocks: u32,
     },
+    /// From now on no miner takes what spends an output of the commitment that closed this pair's channel, or any
+    /// does again: of what was refused meanwhile, the best.
+    Censor {
+        /// Whose channel.
+        pair: [usize; 2],
+        /// Whether none does.
+        is_censored: bool,
+    },
     /// Blocks are mined until all that is left of the channels on the chain is in wallets: claims, expiries,
     /// delays.
     Settle,
@@ -121,6 +129,18 @@ impl Flow {
 }
 
 impl Flow {
+    /// Whether a payment's claim on the chain may come too late, because no miner takes it in time.
+    pub fn is_contested(&self, payment: &PlannedPayment) -> bool {
+        let mut steps = self.phases.iter().flatten();
+        steps.any(|step| match step {
+            Step::Censor { pair, .. } => {
+                let mut ways = payment.parts.iter().map(|part| &part.nodes);
+                ways.any(|nodes| nodes.windows(2).any(|hop| hop == pair))
+            }
+            _ => false,
+        })
+    }
+
     /// Whether this channel is to end on the chain.
     pub fn is_forced(&self, channel_id: &ChannelId) -> bool {
         let mut opened = self.opened.iter();

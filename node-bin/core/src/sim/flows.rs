@@ -106,6 +106,11 @@ pub const FLOWS: &[(&str, Topology, Write)] = &[
         s.pay(&[A, B, C], Kind::HoldForEver);
         s.force_before_the_claim(B, &[[B, C]]);
     }),
+    // The payee's claim and the timeout, either of which the next block may hold.
+    ("force-contest", Topology::Line, |s| {
+        s.pay(&[A, B, C], Kind::HoldAndClaim);
+        s.force_and_contest(B, [B, C]);
+    }),
     ("force-mpp", Topology::Diamond, |s| {
         s.pay_parts(&[&[A, B, D], &[A, C, D]], Kind::HoldAndClaim);
         s.force_before_the_claim(D, &[[B, D]]);

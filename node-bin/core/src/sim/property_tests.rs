@@ -79,7 +79,9 @@ fn payments(world: &World, deeds: &[Deed]) -> (super::flow::Flow, Vec<(usize, Co
     let steps = std::mem::take(&mut flow.phases).into_iter().flatten();
     let orders = steps.filter_map(|step| match step {
         super::flow::Step::Order { node, command } => Some((node, command)),
-        super::flow::Step::Mine { .. } | super::flow::Step::Settle => None,
+        super::flow::Step::Mine { .. }
+        | super::flow::Step::Censor { .. }
+        | super::flow::Step::Settle => None,
     });
     let orders = orders.collect();
     (flow, orders)

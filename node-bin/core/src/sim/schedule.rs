@@ -247,6 +247,7 @@ impl World {
                         self.nodes[*node].user.order(command.clone());
                     }
                     Step::Mine { blocks } => (0..*blocks).for_each(|_| self.chain.mine()),
+                    Step::Censor { pair, is_censored } => self.censor(*pair, *is_censored),
                 }
             }
         }

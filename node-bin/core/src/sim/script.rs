@@ -325,6 +325,24 @@ impl<'a> Script<'a> {
         self.flow.phases.push(vec![Step::Settle]);
     }
 
+    /// The pair's channel is closed by force while a payment is held, and what claims it is kept out of blocks
+    /// until it can be taken back as well.
+    pub(super) fn force_and_contest(&mut self, by: usize, pair: [usize; 2]) {
+        self.force_before_the_claim(by, &[pair]);
+        self.is_uncertain();
+        let censor = |is_censored| Step::Censor { pair, is_censored };
+        let settle = self.flow.phases.pop();
+        if let Some(claim) = self.flow.phases.last_mut() {
+            claim.insert(0, censor(true));
+        }
+        let wait = (0..FINAL_CLTV_EXPIRY_DELTA + 3).map(|_| vec![Step::Mine { blocks: 1 }]);
+        self.flow.phases.extend(wait);
+        self.flow
+            .phases
+            .push(vec![censor(false), Step::Mine { blocks: 1 }]);
+        self.flow.phases.extend(settle);
+    }
+
     /// The pair's channel is closed by force while the payee claims.
     pub(super) fn force_with_the_claim(&mut self, by: usize, pair: [usize; 2]) {
         if let Some(channel_id) = self.flow.channel(pair[0], pair[1]) {

@@ -47,6 +47,7 @@ pub fn complaints(world: &World) -> Vec<String> {
         let title = world.names.channel(&opened.channel_id);
         let at = whereabouts(world, opened);
         let owned_sat = owned(world, opened).map(|msat| msat / 1_000);
+        let kept_sat = kept(world, opened).map(|msat| msat / 1_000);
         let capacity_sat: u64 = opened.balances_msat.iter().sum::<u64>() / 1_000;
         let lost_sat = at.fees + at.left;
         let cheater = punished(world, opened);
@@ -55,13 +56,14 @@ pub fn complaints(world: &World) -> Vec<String> {
         // A millisatoshi here and there is rounded away.
         let is_right =
             |(got, own): (u64, u64)| (waits || got <= own + 1) && got + lost_sat + 2 >= own;
-        let mut sides = opened
-            .pair
-            .iter()
-            .zip(at.wallets.into_iter().zip(owned_sat));
+        let are_right = |owned_sat: [u64; 2]| {
+            let sides = at.wallets.into_iter().zip(owned_sat);
+            let mut sides = opened.pair.iter().zip(sides);
+            sides.all(|(node, side)| world.nodes[*node].is_gone || is_right(side))
+        };
         let is_fair = match cheater {
             Some(cheater) => at.wallets[cheater] == 0,
-            None => sides.all(|(node, side)| world.nodes[*node].is_gone || is_right(side)),
+            None => are_right(owned_sat) || are_right(kept_sat),
         };
         for node in opened.pair {
             let node = &world.nodes[node];
@@ -80,6 +82,26 @@ pub fn complaints(world: &World) -> Vec<String> {
         }
     }
     found
+}
+
+/// What both sides own when what the payee claimed too late was taken back, though its preimage is known. That costs
+/// the payee only: where the payment failed, whoever forwarded it must not have paid it.
+fn kept(world: &World, opened: &OpenedChannel) -> [u64; 2] {
+    let mut kept_msat = owned(world, opened);
+    for payment in &world.flow.payments {
+        if !world.flow.is_contested(payment) || !payment.was_sent(world) {
+            continue;
+        }
+        for part in &payment.parts {
+            for (hop, amount_msat) in part.nodes.windows(2).zip(&part.amounts_msat) {
+                if *hop == opened.pair {
+                    kept_msat[0] += amount_msat;
+                    kept_msat[1] = kept_msat[1].saturating_sub(*amount_msat);
+                }
+            }
+        }
+    }
+    kept_msat
 }
 
 /// Which of both sides ended the channel with a commitment that it had revoked.

@@ -72,7 +72,9 @@ fn of_payment(
         found.push(format!("{title}: its payer never heard of its end"));
     }
     let is_forgotten = payer.has_lost_payments && ends.sent + ends.failed == 0;
-    let may_differ = is_forgotten || is_dust_on_chain(world, payment);
+    // Its payee was told when it claimed, and no miner took that before it could be taken back.
+    let is_too_late = ends.sent == 0 && world.flow.is_contested(payment);
+    let may_differ = is_forgotten || is_too_late || is_dust_on_chain(world, payment);
     if (ends.sent > 0) != (ends.claimed > 0) && !may_differ {
         found.push(format!(
             "{title}: told as sent {} times, as claimed {} times",

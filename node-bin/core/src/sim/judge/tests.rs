@@ -9,7 +9,9 @@ use crate::effect::{Effect, TellId, UserEvent};
 use crate::event::{EventKind, Failure, MonitorEvent};
 use crate::message::Message;
 use crate::record::{self, ChannelRecord, Closure, Rejection};
+use crate::sim::chain::Fate;
 use crate::sim::disk::Durable;
+use crate::sim::flow::Step;
 use crate::sim::schedule::Action;
 use crate::sim::testing::{A, B, C, channel, has_event, record, rested, world, world_when};
 use crate::sim::world::World;
@@ -592,6 +594,43 @@ fn satoshis_that_are_missing_after_a_close_are_found() {
         }
     }
     world.flow = Arc::new(flow);
+    let found = super::onchain::complaints(&world).join("; ");
+    assert!(found.contains(" would be right"), "{found}");
+}
+
+/// A payment whose payee claimed on the chain, and lost that to the timeout: as the flow has it, or as if nothing had
+/// kept it out of blocks.
+fn after_a_contest(is_contested: bool) -> World {
+    let mut world = world_when("force-contest", |w| {
+        let mut outbound = record(w, B, C).outbound.values();
+        outbound.any(|htlc| htlc.preimage.is_some())
+    });
+    world.reorganise(1, Fate::Rivals);
+    world.run_to_rest();
+    if !is_contested {
+        let steps = Arc::make_mut(&mut world.flow).phases.iter_mut();
+        steps.for_each(|phase| phase.retain(|step| !matches!(step, Step::Censor { .. })));
+    }
+    world
+}
+
+#[test]
+fn a_payee_that_lost_what_it_claimed_in_time_is_found() {
+    let found = |is_contested| super::onchain::complaints(&after_a_contest(is_contested));
+    assert_eq!(found(true), Vec::<String>::new());
+    assert!(found(false).join("; ").contains(" would be right"));
+}
+
+#[test]
+fn a_forwarder_that_paid_what_it_had_failed_is_found_in_a_contest_too() {
+    let mut world = world("force-contest");
+    world.run_to_rest();
+    assert_eq!(super::onchain::complaints(&world), Vec::<String>::new());
+    let is_sent = |event: &UserEvent| matches!(event, UserEvent::PaymentSent { .. });
+    world.nodes[A]
+        .user
+        .heard
+        .retain(|heard| !is_sent(&heard.event));
     let found = super::onchain::complaints(&world).join("; ");
     assert!(found.contains(" would be right"), "{found}");
 }

@@ -89,6 +89,18 @@ impl Names {
         })
     }
 
+    /// Of a node that knows nobody and keeps nothing.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> Self {
+        Names {
+            node: String::new(),
+            seed: [0; 32],
+            peers: BTreeMap::new(),
+            file: PathBuf::new(),
+            state: Mutex::default(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -66,6 +66,14 @@ impl Bitcoind {
         })
     }
 
+    /// Over any transport.
+    #[cfg(test)]
+    pub(crate) fn over(transport: impl jsonrpc::Transport) -> Self {
+        Bitcoind {
+            client: Client::with_transport(transport),
+        }
+    }
+
     fn call<R: for<'a> Deserialize<'a>>(
         &self,
         method: &'static str,

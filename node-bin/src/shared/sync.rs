@@ -14,12 +14,18 @@ use super::logger::NodeLogger;
 use super::names::Names;
 use super::rpc::{Bitcoind, RpcError};
 
+/// How often reading the chain is begun anew because it has changed meanwhile.
+const ATTEMPTS: u32 = 10;
+
 /// The chain could not be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     /// bitcoind.
     #[error(transparent)]
     Bitcoind(#[from] RpcError),
+    /// The chain was another one each time it was read.
+    #[error("bitcoind's chain changed {ATTEMPTS} times while it was read; sync again")]
+    Unsteady,
     /// electrs.
     #[error("electrs: {0}; see whether it runs and has caught up with bitcoind")]
     Electrs(String),
@@ -110,12 +116,36 @@ impl ChainSync {
 
     /// Brings every follower to bitcoind's tip, each from where it stands, block by block; `after`
     /// runs once per block, inside the block's crash points.
+    ///
+    /// # Errors
+    ///
+    /// [`SyncError`]; what was connected up to then stays so.
     pub fn follow(
         &self,
         followers: &mut [Follower<'_>],
         begin: &dyn Fn(String),
         after: &mut dyn FnMut(),
     ) -> Result<BestBlock, SyncError> {
+        let mut attempts = 0..ATTEMPTS;
+        while !self.follow_once(followers, begin, after)? {
+            attempts.next().ok_or(SyncError::Unsteady)?;
+        }
+        let best = followers
+            .iter()
+            .map(|follower| follower.best)
+            .next()
+            .unwrap_or(self.best());
+        self.set_best(best);
+        Ok(best)
+    }
+
+    /// False: bitcoind has changed its chain meanwhile, and not all blocks were seen.
+    fn follow_once(
+        &self,
+        followers: &mut [Follower<'_>],
+        begin: &dyn Fn(String),
+        after: &mut dyn FnMut(),
+    ) -> Result<bool, SyncError> {
         for follower in followers.iter_mut() {
             let fork = self.fork_point(follower.best)?;
             if fork != follower.best {
@@ -139,18 +169,15 @@ impl ChainSync {
             .unwrap_or(tip);
         if lowest < tip {
             for (height, block) in self.bitcoind.blocks(lowest + 1, tip)? {
-                self.connect(followers, &block, height, begin, after)?;
+                if !self.connect(followers, &block, height, begin, after) {
+                    return Ok(false);
+                }
             }
         }
-        let best = followers
-            .iter()
-            .map(|follower| follower.best)
-            .next()
-            .unwrap_or(self.best());
-        self.set_best(best);
-        Ok(best)
+        Ok(true)
     }
 
+    /// False: the block does not follow what a follower has seen.
     fn connect(
         &self,
         followers: &mut [Follower<'_>],
@@ -158,7 +185,11 @@ impl ChainSync {
         height: u32,
         begin: &dyn Fn(String),
         after: &mut dyn FnMut(),
-    ) -> Result<(), SyncError> {
+    ) -> bool {
+        let mut waiting = followers.iter().filter(|f| f.best.height + 1 == height);
+        if waiting.any(|follower| follower.best.block_hash != block.header.prev_blockhash) {
+            return false;
+        }
         let role = self.role(height);
         begin(format!("block {role}"));
         for transaction in block.txdata.iter().skip(1) {
@@ -174,7 +205,7 @@ impl ChainSync {
         }
         after();
         let _ = gate::point("block.connected.after", &role);
-        Ok(())
+        true
     }
 
     /// Lets these parts follow electrs; the wallet is fed with bitcoind's blocks besides.
@@ -237,3 +268,7 @@ impl Confirm for PointConfirm<'_> {
         txids
     }
 }
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod tests;

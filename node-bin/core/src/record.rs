@@ -167,6 +167,14 @@ pub struct InboundHtlc {
     pub removed_by: Option<u64>,
 }
 
+impl ChannelRecord {
+    /// The preimage that the counterparty has claimed an HTLC of this hash with.
+    pub fn outbound_preimage(&self, hash: &PaymentHash) -> Option<PaymentPreimage> {
+        let mut claimed = self.outbound.values();
+        claimed.find_map(|htlc| htlc.preimage.filter(|_| htlc.add.payment_hash == *hash))
+    }
+}
+
 impl InboundHtlc {
     /// Its preimage, if it is claimed.
     pub fn preimage(&self) -> Option<PaymentPreimage> {

@@ -4,6 +4,8 @@
 //!
 //! BOLT 5; `corrections.md`, 8 and 14.
 
+use std::collections::BTreeMap;
+
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
@@ -99,6 +101,39 @@ fn is_deep(confirmed: u32, tip: u32, confirmations: u32) -> bool {
     tip.saturating_add(1) >= confirmed.saturating_add(confirmations)
 }
 
+/// What has become of a channel's outbound HTLCs of one hash.
+#[derive(Debug)]
+struct Ends {
+    /// Outputs that the peer took.
+    taken: usize,
+    /// Claimed upstream, as far as they were not given up there before.
+    paid: usize,
+    preimage: Option<PaymentPreimage>,
+    /// Claimed, and beyond any reorganisation.
+    gone: Vec<u64>,
+    /// Whether that is so of all of them, or they came back.
+    all_over: bool,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Ends {
+            taken: 0,
+            paid: 0,
+            preimage: None,
+            gone: Vec::new(),
+            all_over: true,
+        }
+    }
+}
+
+fn claimed_in(steps: &[UpdateStep]) -> impl Iterator<Item = (u64, PaymentPreimage)> {
+    steps.iter().filter_map(|step| match step {
+        UpdateStep::OutboundClaimed { htlc_id, preimage } => Some((*htlc_id, *preimage)),
+        _ => None,
+    })
+}
+
 impl Channel {
     /// Where the channel stands, once something spends its funding output in a block.
     pub fn position(&self, environment: &Environment) -> Option<Position> {
@@ -136,17 +171,42 @@ impl Channel {
     /// What follows at this tip for HTLCs that the holder offered on a channel that is closed: by the
     /// chain's decision, or, if there is none yet, because time is up. Time is up at the chain's tip only: the
     /// blocks that are there already may hold the preimage.
+    ///
+    /// `known` says which preimages the node has: with one, an HTLC of its hash is not given up but claimed, for its
+    /// peer can still take it.
     pub(crate) fn due_steps(
         &self,
         position: Option<&Position>,
         tip: u32,
         is_chains_tip: bool,
+        known: &dyn Fn(&PaymentHash) -> Option<PaymentPreimage>,
     ) -> Vec<UpdateStep> {
-        match (position, &self.record.closure) {
+        let mut steps = match (position, &self.record.closure) {
             (Some(position), _) => self.decided(position, tip, is_chains_tip),
             (None, Some(_)) if is_chains_tip => self.given_up(tip),
             (None, _) => Vec::new(),
+        };
+        let found: Vec<_> = claimed_in(&steps).collect();
+        for step in &mut steps {
+            let UpdateStep::OutboundFailed {
+                htlc_id,
+                is_final: false,
+                ..
+            } = *step
+            else {
+                continue;
+            };
+            let Some(htlc) = self.record.outbound.get(&htlc_id) else {
+                continue;
+            };
+            let hash = htlc.add.payment_hash;
+            let mut here = found.iter().map(|(_, preimage)| *preimage);
+            let here = here.find(|preimage| PaymentHash::from(*preimage) == hash);
+            if let Some(preimage) = here.or_else(|| known(&hash)) {
+                *step = UpdateStep::OutboundClaimed { htlc_id, preimage };
+            }
         }
+        steps
     }
 
     /// HTLCs whose commitment no block has yet, and that are failed upstream all the same.
@@ -165,6 +225,7 @@ impl Channel {
     /// What the chain has decided about HTLCs that the holder offered, at this tip.
     fn decided(&self, position: &Position, tip: u32, is_chains_tip: bool) -> Vec<UpdateStep> {
         let mut steps = Vec::new();
+        let mut ends: BTreeMap<PaymentHash, Ends> = BTreeMap::new();
         for (htlc_id, htlc) in &self.record.outbound {
             let htlc_id = *htlc_id;
             let output = position.outputs.iter().find(|output| {
@@ -180,12 +241,19 @@ impl Channel {
                 Some(Some((_, at))) => (None, is_final(at, tip)),
                 None => self.decided_without_output(position, &htlc.add, tip, is_chains_tip),
             };
+            let of_hash = ends.entry(htlc.add.payment_hash).or_default();
+            of_hash.all_over = of_hash.all_over && is_over;
+            if let (Some(_), Some(preimage)) = (output, found) {
+                of_hash.taken += 1;
+                of_hash.preimage = Some(preimage);
+            }
             if let (Some(preimage), None) = (found, htlc.preimage) {
                 steps.push(UpdateStep::OutboundClaimed { htlc_id, preimage });
             }
             let is_claimed = found.is_some() || htlc.preimage.is_some();
+            of_hash.paid += usize::from(is_claimed && !htlc.failed_back);
             if is_over && is_claimed {
-                steps.push(UpdateStep::OutboundGone { htlc_id });
+                of_hash.gone.push(htlc_id);
             } else if is_over || (!is_claimed && is_chains_tip && self.is_to_give_up(htlc, tip)) {
                 steps.push(UpdateStep::OutboundFailed {
                     htlc_id,
@@ -194,35 +262,26 @@ impl Channel {
                 });
             }
         }
-        self.add_twins(&mut steps);
+        for of_hash in ends.into_values() {
+            self.settle_twins(of_hash, &mut steps);
+        }
         steps
     }
 
     /// The peer may take the output of one of two HTLCs that nothing tells apart, and the holder has given up that
-    /// one upstream already: then the preimage pays for the other, though its own output comes back.
-    fn add_twins(&self, steps: &mut Vec<UpdateStep>) {
-        let is_claimed = |steps: &[UpdateStep], id: u64| {
-            let mut steps = steps.iter();
-            steps.any(|step| matches!(step, UpdateStep::OutboundClaimed { htlc_id, .. } if *htlc_id == id))
-        };
-        let claimed: Vec<_> = steps
-            .iter()
-            .filter_map(|step| match step {
-                UpdateStep::OutboundClaimed { htlc_id, preimage } => Some((*htlc_id, *preimage)),
-                _ => None,
-            })
-            .filter(|(htlc_id, _)| {
-                let htlc = self.record.outbound.get(htlc_id);
-                htlc.is_some_and(|htlc| htlc.failed_back)
-            })
-            .collect();
-        for (_, preimage) in claimed {
+    /// one upstream already: then the preimage pays for the other, though its own output comes back. However it
+    /// became known: for each output that was taken, one HTLC is claimed upstream.
+    fn settle_twins(&self, mut of_hash: Ends, steps: &mut Vec<UpdateStep>) {
+        while let Some(preimage) = of_hash.preimage
+            && of_hash.paid < of_hash.taken
+        {
             let hash = PaymentHash::from(preimage);
             let twin = self.record.outbound.iter().find(|(id, htlc)| {
                 let is_open = htlc.preimage.is_none() && !htlc.failed_back;
-                htlc.add.payment_hash == hash && is_open && !is_claimed(steps, **id)
+                let is_claimed = claimed_in(steps).any(|(claimed, _)| claimed == **id);
+                htlc.add.payment_hash == hash && is_open && !is_claimed
             });
-            let Some((htlc_id, _)) = twin else { continue };
+            let Some((htlc_id, _)) = twin else { break };
             // Nothing is failed in the same breath.
             steps.retain(|step| {
                 !matches!(step, UpdateStep::OutboundFailed { htlc_id: failed, .. } if failed == htlc_id)
@@ -231,12 +290,19 @@ impl Channel {
                 htlc_id: *htlc_id,
                 preimage,
             });
+            of_hash.paid += 1;
+        }
+        // They go together: who is counted must not be missing the next time.
+        if of_hash.all_over {
+            let gone = of_hash.gone.into_iter();
+            steps.extend(gone.map(|htlc_id| UpdateStep::OutboundGone { htlc_id }));
         }
     }
 
     /// An HTLC that has no output in what ended the channel: trimmed, or never in it. A preimage is looked for in
-    /// every spend: another HTLC of the same hash may have been taken with it. A commitment that the record does not
-    /// know may hold the HTLC all the same: then nothing is over before all blocks that are there were looked at.
+    /// every spend: another HTLC of the same hash may have been taken with it, in a block that was not looked at yet; so
+    /// nothing is over before all blocks that are there were. A commitment that the record does not know may hold
+    /// the HTLC all the same.
     fn decided_without_output(
         &self,
         position: &Position,
@@ -255,9 +321,10 @@ impl Channel {
             .filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .map(PaymentPreimage)
             .find(|preimage| PaymentHash::from(*preimage) == add.payment_hash);
-        let is_over = is_final(position.confirmed, tip)
+        let is_over = is_chains_tip
+            && is_final(position.confirmed, tip)
             && match position.spend {
-                FundingSpend::Unknown { .. } => is_chains_tip && is_final(add.cltv_expiry, tip),
+                FundingSpend::Unknown { .. } => is_final(add.cltv_expiry, tip),
                 _ => true,
             };
         (preimage, is_over)

@@ -4,6 +4,7 @@ use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use lightning::ln::types::ChannelId;
+use lightning::types::payment::PaymentHash;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -82,7 +83,8 @@ fn block(
         .watch_block(environment, height, true, &placed, &mut out)
         .expect("a block fits");
     let position = channel.current_position(environment);
-    let steps = channel.due_steps(position.as_deref(), height, true);
+    let known = |hash: &PaymentHash| channel.record.outbound_preimage(hash);
+    let steps = channel.due_steps(position.as_deref(), height, true, &known);
     if !steps.is_empty() {
         channel.commit(steps.clone(), &mut out).expect("they fit");
     }
@@ -134,6 +136,15 @@ fn timeout(outpoint: OutPoint) -> Transaction {
     spending(vec![(outpoint, witness)], 1)
 }
 
+/// What pays for this HTLC expires at this height.
+fn expires_upstream(channel: &mut Channel, htlc_id: u64, cltv_expiry: u32) {
+    let htlc = channel.record.outbound.get_mut(&htlc_id).unwrap();
+    let HtlcSource::Forward { parts } = &mut htlc.source else {
+        panic!("it was forwarded");
+    };
+    parts[0].cltv_expiry = cltv_expiry;
+}
+
 /// The HTLCs that were claimed, and those that were failed.
 fn ends(channel: &Channel) -> (Vec<u64>, Vec<u64>) {
     let events = channel.record.events.iter();
@@ -168,11 +179,7 @@ fn of_two_htlcs_equal_in_hash_amount_and_expiry_each_ends_by_its_own_output() {
 fn a_preimage_that_comes_too_late_for_one_twin_upstream_pays_for_the_other() {
     let (environment, mut channel, _) = closed(pair(&spec()));
     let outputs = [0, 1].map(|id| output_of(&environment, &channel, id));
-    let htlc = channel.record.outbound.get_mut(&0).unwrap();
-    let HtlcSource::Forward { parts } = &mut htlc.source else {
-        panic!("it was forwarded");
-    };
-    parts[0].cltv_expiry = 520;
+    expires_upstream(&mut channel, 0, 520);
     block(&environment, &mut channel, 517, &[]);
     assert_eq!(ends(&channel), (vec![], vec![0]));
     block(&environment, &mut channel, 518, &[claim(outputs[0], 1)]);
@@ -181,6 +188,79 @@ fn a_preimage_that_comes_too_late_for_one_twin_upstream_pays_for_the_other() {
     block(&environment, &mut channel, 530, &[]);
     assert_eq!(ends(&channel), (vec![0, 1], vec![]));
     assert_eq!(channel.record.outbound.keys().collect::<Vec<_>>(), [&2]);
+}
+
+#[test]
+fn a_twin_is_claimed_for_an_output_whose_preimage_a_message_had_told() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let outputs = [0, 1].map(|id| output_of(&environment, &channel, id));
+    expires_upstream(&mut channel, 0, 520);
+    block(&environment, &mut channel, 517, &[]);
+    assert_eq!(ends(&channel), (vec![], vec![0]));
+    let told = UpdateStep::FulfillHtlc {
+        htlc_id: 0,
+        preimage: preimage(1),
+    };
+    let mut out = Outbox::default();
+    channel.commit(vec![told], &mut out).expect("it fits");
+    assert_eq!(ends(&channel), (vec![0], vec![]));
+    block(&environment, &mut channel, 518, &[claim(outputs[0], 1)]);
+    assert_eq!(ends(&channel), (vec![0, 1], vec![]));
+    block(&environment, &mut channel, 519, &[timeout(outputs[1])]);
+    block(&environment, &mut channel, 530, &[]);
+    assert_eq!(ends(&channel), (vec![0, 1], vec![]));
+    assert_eq!(channel.record.outbound.keys().collect::<Vec<_>>(), [&2]);
+}
+
+#[test]
+fn one_output_that_was_taken_pays_for_one_twin_though_that_one_is_buried_first() {
+    let mut triplets = spec();
+    let twin = triplets.htlcs[&(Direction::Outbound, 0)].clone();
+    triplets.htlcs.insert((Direction::Outbound, 2), twin);
+    let (environment, mut channel, _) = closed(pair(&triplets));
+    let mut third = forwarded(0);
+    third.add.htlc_id = 2;
+    channel.record.outbound.insert(2, third);
+    let outputs = [0, 1, 2].map(|id| output_of(&environment, &channel, id));
+    expires_upstream(&mut channel, 0, 520);
+    block(&environment, &mut channel, 514, &[timeout(outputs[1])]);
+    block(&environment, &mut channel, 517, &[]);
+    assert_eq!(ends(&channel), (vec![], vec![0]));
+    block(&environment, &mut channel, 518, &[claim(outputs[0], 1)]);
+    for height in 519..530 {
+        block(&environment, &mut channel, height, &[]);
+    }
+    assert_eq!(ends(&channel), (vec![0, 1], vec![]));
+    block(&environment, &mut channel, 530, &[timeout(outputs[2])]);
+    block(&environment, &mut channel, 535, &[]);
+    assert_eq!(ends(&channel), (vec![0, 1], vec![2]));
+}
+
+#[test]
+fn an_htlc_is_claimed_upstream_in_time_if_another_one_of_its_hash_was_claimed() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let output = output_of(&environment, &channel, 1);
+    block(&environment, &mut channel, 101, &[claim(output, 1)]);
+    assert_eq!(ends(&channel), (vec![1], vec![]));
+    // Three blocks before what pays for it expires, and the peer may take it still.
+    block(&environment, &mut channel, 1_497, &[]);
+    assert_eq!(ends(&channel), (vec![1, 0], vec![]));
+    block(&environment, &mut channel, 1_507, &[]);
+    assert_eq!(ends(&channel), (vec![1, 0], vec![2]));
+}
+
+#[test]
+fn dust_is_not_failed_while_blocks_that_are_there_may_hold_its_preimage() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let mut dust = forwarded(0);
+    dust.add.htlc_id = 7;
+    dust.add.amount_msat = 100_000;
+    channel.record.outbound.insert(7, dust);
+    let position = channel.current_position(&environment);
+    let at =
+        |tip, is_chains_tip| channel.due_steps(position.as_deref(), tip, is_chains_tip, &|_| None);
+    assert_eq!(at(CLOSED_AT + 5, false), []);
+    assert_eq!(at(CLOSED_AT + 5, true).len(), 1);
 }
 
 #[test]
@@ -235,7 +315,10 @@ fn dust_is_claimed_upstream_by_the_preimage_of_another_htlc_of_its_hash() {
 fn nothing_is_given_up_while_blocks_that_are_there_may_hold_its_preimage() {
     let (environment, mut channel, _) = closed(pair(&spec()));
     let position = channel.current_position(&environment);
-    let at = |is_chains_tip| channel.due_steps(position.as_deref(), 1_507, is_chains_tip);
+    let at = |is_chains_tip| {
+        let tip = 1_507;
+        channel.due_steps(position.as_deref(), tip, is_chains_tip, &|_| None)
+    };
     assert_eq!(at(false), []);
     assert_eq!(at(true).len(), 3);
 }

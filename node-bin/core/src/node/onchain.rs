@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use lightning::ln::types::ChannelId;
+use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::channel::LEAST_FEERATE_PER_KW;
 use crate::channel::onchain::{DueSecondStage, Position};
@@ -62,12 +63,26 @@ impl Node {
             return Ok(());
         }
         let position = channel.current_position(&environment);
-        let steps = channel.due_steps(position.as_deref(), block.height, is_tip);
+        let Some(channel) = self.channels.get(&channel_id) else {
+            return Ok(());
+        };
+        let known = |hash: &PaymentHash| self.outbound_preimage(hash);
+        let steps = channel.due_steps(position.as_deref(), block.height, is_tip, &known);
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return Ok(());
+        };
         if !steps.is_empty() {
             channel.commit(steps, out)?;
         }
         channel.volatile.claims_due |= is_tip;
         Ok(())
+    }
+
+    /// A preimage that a peer has claimed any HTLC of this hash with.
+    fn outbound_preimage(&self, hash: &PaymentHash) -> Option<PaymentPreimage> {
+        let channels = self.channels.values();
+        let mut preimages = channels.filter_map(|channel| channel.record.outbound_preimage(hash));
+        preimages.next()
     }
 
     /// Publishes what is the holder's and not in a block, for every channel that something has happened

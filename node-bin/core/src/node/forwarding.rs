@@ -248,7 +248,8 @@ impl Node {
     }
 
     /// Gives up HTLCs that have waited too long: whose inbound channel has closed in the meantime (the
-    /// HTLC that pays for it may be dust there), or that are about to expire. Whether there was any.
+    /// HTLC that pays for it may be dust there) or has lost its funding to a reorganisation, or that are about to
+    /// expire. Whether there was any.
     fn give_up_waiting(&mut self, channel_id: ChannelId, out: &mut Outbox) -> bool {
         let Some(channel) = self.channels.get_mut(&channel_id) else {
             return false;
@@ -277,6 +278,7 @@ impl Node {
             part.cltv_expiry > height.saturating_add(LEAST_BLOCKS_TO_EXPIRY)
                 && channel.is_some_and(|channel| {
                     channel.record.closure.is_none()
+                        && channel.is_backed()
                         && channel.record.inbound.contains_key(&part.id.htlc_id)
                         && channel.resolution(part.id.htlc_id).is_none()
                 })

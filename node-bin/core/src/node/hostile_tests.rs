@@ -759,44 +759,78 @@ fn htlcs_that_no_block_takes_together_are_sent_one_by_one_too_the_dearest_first(
     assert_eq!(groups[&(expiry + 3)], [2, 1, 1]);
 }
 
-#[test]
-fn what_comes_over_a_channel_whose_funding_was_taken_off_is_paid_on_when_it_is_back() {
-    let mut world = testing::world("forward");
-    let of = |world: &World, one, other| {
-        let record = testing::record(world, one, other);
+/// The fundings of B's channels, A's first.
+fn fundings(world: &World) -> [(u32, PlacedTransaction); 2] {
+    [(A, B), (B, C)].map(|(opener, acceptor)| {
+        let record = testing::record(world, opener, acceptor);
         let (height, index) = record.funding.confirmed.unwrap();
         let transaction = record.funding.transaction.clone().unwrap();
         (height, PlacedTransaction { index, transaction })
-    };
-    let (upstream_at, upstream) = of(&world, A, B);
-    let (downstream_at, downstream) = of(&world, B, C);
-    let tip = world.nodes[B].engine.as_ref().unwrap().node.best_block;
-    let blocks = |with: &[(u32, &PlacedTransaction)]| -> Vec<Input> {
-        let of_height = |height| {
-            let here = with.iter().filter(|(at, _)| *at == height);
-            block_with(height, here.map(|(_, placed)| (*placed).clone()).collect())
-        };
-        (upstream_at.min(downstream_at)..=tip.height)
-            .map(of_height)
-            .collect()
-    };
+    })
+}
+
+/// A node sees all blocks anew, with these fundings in them and without the others.
+fn see_anew(
+    world: &mut World,
+    node: usize,
+    all: &[(u32, PlacedTransaction)],
+    with: &[(u32, PlacedTransaction)],
+) {
+    let tip = world.nodes[node].engine.as_ref().unwrap().node.best_block;
+    let first = all.iter().map(|(height, _)| *height).min().unwrap();
     let disconnected = Input::BlocksDisconnected {
-        height: upstream_at.min(downstream_at) - 1,
+        height: first - 1,
         hash: bitcoin::hashes::Hash::all_zeros(),
     };
-    world.input(B, disconnected);
-    for block in blocks(&[(downstream_at, &downstream)]) {
-        world.input(B, block);
+    world.input(node, disconnected);
+    for height in first..=tip.height {
+        let here = with.iter().filter(|(at, _)| *at == height);
+        let placed = here.map(|(_, placed)| placed.clone()).collect();
+        world.input(node, block_with(height, placed));
     }
+}
+
+#[test]
+fn what_comes_over_a_channel_whose_funding_was_taken_off_is_paid_on_when_it_is_back() {
+    let mut world = testing::world("forward");
+    let all = fundings(&world);
+    see_anew(&mut world, B, &all, &all[1..]);
     world.run_to_rest();
     let waits = testing::has_event(&world, B, A, EventKind::Accepted);
     assert!(waits);
     assert_eq!(testing::record(&world, B, C).next_htlc_id, 0);
-    let both = [(upstream_at, &upstream), (downstream_at, &downstream)];
-    for block in blocks(&both) {
-        world.input(B, block);
-    }
+    see_anew(&mut world, B, &all, &all);
     world.run_to_rest();
     assert_eq!(testing::record(&world, B, C).next_htlc_id, 1);
+    assert_eq!(rest::complaints(&world), Vec::<String>::new());
+}
+
+#[test]
+fn what_waits_to_be_paid_on_is_given_back_when_the_funding_of_what_pays_for_it_is_taken_off() {
+    let mut world = forward_that_waits();
+    let all = fundings(&world);
+    let before = testing::record(&world, B, C).next_htlc_id;
+    see_anew(&mut world, B, &all, &all[1..]);
+    world.run_to_rest();
+    assert_eq!(testing::record(&world, B, C).next_htlc_id, before);
+}
+
+#[test]
+fn no_preimage_goes_out_over_a_channel_whose_funding_was_taken_off() {
+    let mut world = testing::world("hold-claim");
+    while world.phase < 2 {
+        assert!(world.advance());
+    }
+    let all = fundings(&world);
+    see_anew(&mut world, C, &all[1..], &[]);
+    // Its user claims now, and is refused.
+    world.run_to_rest();
+    let inbound = testing::record(&world, C, B).inbound.clone();
+    assert!(inbound[&0].resolution.is_none());
+    see_anew(&mut world, C, &all[1..], &all[1..]);
+    let preimage = world.flow.payments[0].preimage;
+    world.nodes[C].user.order(Command::Claim { preimage });
+    world.run_to_rest();
+    assert!(world.flow.payments[0].was_sent(&world));
     assert_eq!(rest::complaints(&world), Vec::<String>::new());
 }

@@ -7,7 +7,7 @@
 use bitcoin::hashes::{Hash, sha256};
 use lightning::types::payment::{PaymentHash, PaymentPreimage, PaymentSecret};
 
-use crate::channel::Outbox;
+use crate::channel::{Channel, Outbox};
 use crate::effect::{CommandError, Done, UserEvent};
 use crate::event::{EventKey, EventKind, MppClaim};
 use crate::onion::{self, OwnFailure, code};
@@ -220,6 +220,18 @@ impl Node {
             .is_some_and(|known| known.complete);
         if !is_complete {
             return Ok(Done::Already);
+        }
+        let is_backed = |part: &ReceivedPart| {
+            let channel = self.channels.get(&part.id.channel_id);
+            channel.is_none_or(Channel::is_backed)
+        };
+        let known = self.claimables.get(&hash);
+        if known.is_some_and(|known| !known.parts.iter().all(is_backed)) {
+            return Err(CommandError::Refused(
+                "a reorganisation took off the funding of a channel that it came over: claim it when that is in a \
+                 block again"
+                    .into(),
+            ));
         }
         let Some(known) = self.claimables.remove(&hash) else {
             return Ok(Done::Already);

@@ -124,14 +124,15 @@ pub enum UserEvent {
         /// Its way, as short channel ids.
         path: Vec<u64>,
     },
-    /// A forwarded HTLC was claimed, and its preimage is durable upstream.
+    /// A forwarded HTLC was claimed, and its preimage is durable upstream; or it comes too late there.
     PaymentForwarded {
         /// Whence it came.
         inbound: ChannelId,
         /// Where it went.
         outbound: ChannelId,
-        /// This node's gain, in millisatoshis.
-        fee_msat: u64,
+        /// This node's gain, in millisatoshis. `None`: it had been given up upstream, and what was paid for it
+        /// downstream may be lost.
+        fee_msat: Option<u64>,
         /// Whether the claim was seen on chain.
         from_onchain: bool,
     },

@@ -302,7 +302,7 @@ pub enum UserEvent {
         inbound: String,
         /// Outbound channel's label.
         outbound: String,
-        /// Millisatoshis earned, where known.
+        /// Millisatoshis earned, where known. A unified node says none if it had given the HTLC up upstream.
         fee_msat: Option<u64>,
         /// The downstream claim was seen on chain.
         from_onchain: bool,

@@ -81,7 +81,7 @@ pub fn describe(names: &Names, core: &Core, event: &CoreEvent) -> Told {
             let event = UserEvent::PaymentForwarded {
                 inbound,
                 outbound,
-                fee_msat: Some(*fee_msat),
+                fee_msat: *fee_msat,
                 from_onchain: *from_onchain,
             };
             told("payment_forwarded", role, event)

@@ -163,21 +163,29 @@ impl Node {
         from_onchain: bool,
         out: &mut Outbox,
     ) {
+        let mut is_paid = true;
         for part in parts {
             let Some(channel) = self.channels.get_mut(&part.id.channel_id) else {
+                is_paid = false;
                 continue;
             };
             let claimed = channel.claim_inbound(part.id.htlc_id, preimage, None, out);
+            let inbound = channel.record.inbound.get(&part.id.htlc_id);
+            is_paid &= inbound.is_some_and(|htlc| htlc.preimage().is_some());
             if let Err(error) = claimed {
                 self.handle_channel_error(part.id.channel_id, error, out);
             }
         }
+        let downstream = self.channels.get(&id.channel_id);
+        let outbound = downstream.and_then(|channel| channel.record.outbound.get(&id.key.htlc_id));
+        let was_given_up = outbound.is_some_and(|htlc| htlc.failed_back);
         let received_msat: u64 = parts.iter().map(|part| part.amount_msat).sum();
         let Some(first) = parts.first() else { return };
         let event = UserEvent::PaymentForwarded {
             inbound: first.id.channel_id,
             outbound: id.channel_id,
-            fee_msat: received_msat.saturating_sub(amount_msat),
+            fee_msat: (is_paid || !was_given_up)
+                .then_some(received_msat.saturating_sub(amount_msat)),
             from_onchain,
         };
         let store = crate::effect::Store::Monitor(first.id.channel_id);

@@ -15,6 +15,7 @@ use super::schedule::Action;
 use super::testing::{A, B, C, channel, record, world, world_when};
 use super::tests::{campaign, expect_clean};
 use super::world::{Persistence, Schedule, World};
+use crate::effect::UserEvent;
 use crate::record::Closure;
 
 /// A test's time. What it did not come to, the next one may.
@@ -296,6 +297,11 @@ fn a_claim_after_an_early_failure_upstream_costs_no_channel() {
     world.run_to_rest();
     let is_over = world.nodes[B].disk.archived().contains(&downstream);
     assert!(is_over, "B keeps {downstream} for ever");
+    let forwarded = world.nodes[B].user.handled().find_map(|event| match event {
+        UserEvent::PaymentForwarded { fee_msat, .. } => Some(*fee_msat),
+        _ => None,
+    });
+    assert_eq!(forwarded, Some(None), "B was not paid for it");
     assert_eq!(record(&world, A, B).closure, None);
 }
 

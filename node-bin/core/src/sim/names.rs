@@ -155,7 +155,7 @@ impl Names {
                 fee_msat,
                 ..
             } => format!(
-                "PaymentForwarded {} {} fee {fee_msat}",
+                "PaymentForwarded {} {} fee {fee_msat:?}",
                 self.channel(inbound),
                 self.channel(outbound)
             ),

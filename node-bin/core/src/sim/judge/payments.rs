@@ -194,7 +194,7 @@ fn forwards(world: &World, payment: &PlannedPayment) -> usize {
                 matches!(event, UserEvent::PaymentForwarded { inbound, outbound, fee_msat, .. }
                     if from_channel == Some(*inbound)
                         && to_channel == Some(*outbound)
-                        && *fee_msat == wanted_msat)
+                        && *fee_msat == Some(wanted_msat))
             });
             told += usize::from(heard);
         }

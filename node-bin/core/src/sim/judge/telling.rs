@@ -74,7 +74,7 @@ pub fn premature(
         UserEvent::PaymentForwarded {
             inbound,
             outbound,
-            fee_msat,
+            fee_msat: Some(fee_msat),
             ..
         } => {
             let is_covered = claims_under_way.iter().any(|(channel_id, event)| {

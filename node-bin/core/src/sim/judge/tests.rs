@@ -447,7 +447,7 @@ fn an_end_that_is_told_too_early_is_found() {
     let forwarded = UserEvent::PaymentForwarded {
         inbound: channel(&world, A, B),
         outbound: channel(&world, B, C),
-        fee_msat: 3_000,
+        fee_msat: Some(3_000),
         from_onchain: false,
     };
     let problem =

@@ -15,7 +15,7 @@ use super::chain_view::commitment::Closure;
 use super::htlcs::{self, Htlc};
 use super::outcome::{self, Outcome};
 use crate::evidence::{Evidence, NodeReport, OpenedChannel, RigEntry, Source};
-use crate::scenario::ExpectedPayment;
+use crate::scenario::{ExpectedPayment, StepKind};
 
 /// A funding transaction of a node's wallet has a change output besides; this is more than plenty.
 const FUNDING_OUTPUTS_MAX: u16 = 16;
@@ -286,14 +286,66 @@ impl<'a> CaseView<'a> {
         })
     }
 
-    /// What must come of a payment, if that was said. Where a fault closes a channel it is for the
-    /// moment to decide which of the two it is, and only that every edge ends alike is sure.
+    /// Whether a fault had a node close this channel.
+    pub(super) fn is_closed_by_a_fault(&self, label: &str) -> bool {
+        self.closed_by_faults().any(|closed| closed == label)
+    }
+
+    /// Whether the scenario has such a step.
+    pub(super) fn has_step(&self, is_it: impl Fn(&StepKind) -> bool) -> bool {
+        let mut steps = self.evidence.plan.scenario.act.iter();
+        steps.any(|step| is_it(&step.kind))
+    }
+
+    /// Where in the trace the first such step begins.
+    pub(super) fn first_begun(&self, is_it: impl Fn(&StepKind) -> bool) -> Option<u64> {
+        let steps = &self.evidence.plan.scenario.act;
+        self.rig_entries().find_map(|(seq, entry)| match entry {
+            RigEntry::StepBegun { label } => {
+                let mut steps = steps.iter();
+                let is_begun = steps.any(|step| step.label == *label && is_it(&step.kind));
+                is_begun.then_some(seq)
+            }
+            _ => None,
+        })
+    }
+
+    /// What must come of a payment, if that was said. Where a fault closes a channel it is for the moment to decide
+    /// whether a payment that nobody has taken yet is sent, and only that every edge ends alike is sure. What its
+    /// payee refuses cannot be sent, and what a user was let claim has to be.
     pub(super) fn expected_payment(&self, id: &str) -> Option<ExpectedPayment> {
-        let expected = self.evidence.plan.scenario.expect.payments.get(id).copied();
-        match self.closed_by_faults().next() {
-            Some(_) => expected.map(|_| ExpectedPayment::Either),
-            None => expected,
+        let expected = self
+            .evidence
+            .plan
+            .scenario
+            .expect
+            .payments
+            .get(id)
+            .copied()?;
+        let is_raced = self.closed_by_faults().next().is_some();
+        match expected {
+            ExpectedPayment::Sent if is_raced && !self.is_taken(id) => {
+                Some(ExpectedPayment::Either)
+            }
+            expected => Some(expected),
         }
+    }
+
+    /// Whether the payee's user gave the command to claim it, and was not refused.
+    fn is_taken(&self, id: &str) -> bool {
+        let is_claim =
+            |kind: &StepKind| matches!(kind, StepKind::Claim { payment } if payment == id);
+        let Some(begun) = self.first_begun(is_claim) else {
+            return false;
+        };
+        let after = self.rig_entries().filter(|(seq, _)| *seq > begun);
+        let mut of_step = after.map(|(_, entry)| entry);
+        let end = of_step.find(|entry| match entry {
+            RigEntry::Refused { method, .. } => method == "claim",
+            RigEntry::StepEnded { .. } => true,
+            _ => false,
+        });
+        matches!(end, Some(RigEntry::StepEnded { .. }))
     }
 }
 

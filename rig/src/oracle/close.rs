@@ -6,7 +6,7 @@ use node_bin::api::{LogLevel, Report, UserEvent, WireMessage};
 use super::case::Told;
 use super::chain_view::commitment::{Closure, Commitment};
 use super::chain_view::witness::{OutputKind, SpendPath, read};
-use super::{CaseView, Docket, Judgement, Oracle, bumped, restored};
+use super::{CaseView, Docket, Judgement, Oracle, bumped, meant, restored};
 use crate::evidence::OpenedChannel;
 
 /// Log lines printed beside a close at most.
@@ -39,6 +39,8 @@ impl Oracle for Close {
                     Vec::new(),
                     Vec::new(),
                 );
+            } else if chain_known {
+                meant::judge(case, channel, &mut docket);
             }
             judge_penalty(case, channel, &mut docket);
         }

@@ -21,6 +21,7 @@ mod fulfilments;
 mod htlc_outputs;
 pub mod htlcs;
 mod ledger;
+mod meant;
 mod node_accounts;
 pub mod outcome;
 mod process;

@@ -90,21 +90,24 @@ impl World {
         for (vout, htlc) in (4..).zip(htlcs) {
             self.end_htlc(by, other, OutPoint::new(txid, vout), *htlc);
         }
-        self.closed.insert(label.into());
-        for (node, reason) in [
-            (by, "HolderForceClosed"),
-            (other.as_str(), "CommitmentTxConfirmed"),
-        ] {
+        let reasons = ["HolderForceClosed", "CommitmentTxConfirmed"];
+        self.closed_events(&channel, [by, other], reasons);
+        txid
+    }
+
+    /// These users hear that the channel is closed, and why.
+    fn closed_events(&mut self, channel: &OpenedChannel, nodes: [&str; 2], reasons: [&str; 2]) {
+        self.closed.insert(channel.label.clone());
+        for (node, reason) in nodes.into_iter().zip(reasons) {
             self.event(
                 node,
                 UserEvent::ChannelClosed {
-                    channel: label.into(),
+                    channel: channel.label.clone(),
                     channel_id: channel.channel_id.clone(),
                     reason: reason.into(),
                 },
             );
         }
-        txid
     }
 
     fn commitment(&self, channel: &OpenedChannel, by: &str, htlcs: &[OnChain]) -> Transaction {
@@ -228,6 +231,7 @@ impl World {
         *self.wallets.get_mut(&channel.opener).unwrap() += opener_sat;
         *self.wallets.get_mut(&channel.acceptor).unwrap() += acceptor_sat;
         self.mine(vec![close]);
-        self.closed.insert(label.into());
+        let nodes = [channel.opener.as_str(), channel.acceptor.as_str()];
+        self.closed_events(&channel, nodes, ["CooperativeClosure"; 2]);
     }
 }

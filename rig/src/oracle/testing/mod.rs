@@ -196,6 +196,24 @@ impl World {
         });
     }
 
+    /// The scenario has such a step.
+    pub fn step(&mut self, label: &str, kind: StepKind) {
+        let label = label.into();
+        self.evidence.plan.scenario.act.push(Step { label, kind });
+    }
+
+    /// The step with this label begins.
+    pub fn begin(&mut self, label: &str) {
+        let label = label.into();
+        self.rig(RigEntry::StepBegun { label });
+    }
+
+    /// It ends.
+    pub fn end(&mut self, label: &str) {
+        let label = label.into();
+        self.rig(RigEntry::StepEnded { label });
+    }
+
     /// A block with these.
     pub fn mine(&mut self, transactions: Vec<Transaction>) {
         self.height += 1;

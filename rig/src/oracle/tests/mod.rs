@@ -10,6 +10,7 @@ mod conservation;
 mod forwards;
 mod htlc_outputs;
 mod ledger;
+mod meant;
 mod opening;
 mod penalties;
 mod published;

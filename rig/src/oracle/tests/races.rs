@@ -1,9 +1,10 @@
 //! Closes by a fault: what they excuse, and that they excuse nothing else.
 
-use super::{assert_finds, assert_passes, forward};
+use super::chain::on_chain;
+use super::{assert_finds, assert_passes, direct, forward};
 use crate::evidence::{Evidence, RigEntry};
-use crate::oracle::testing::World;
-use crate::scenario::ExpectedPayment;
+use crate::oracle::testing::{Ending, World};
+use crate::scenario::{ExpectedPayment, StepKind};
 
 fn closed_by_a_fault(world: &mut World, label: &str, node: &str) {
     world.rig(RigEntry::ForceClosed {
@@ -64,6 +65,60 @@ fn what_a_forwarder_loses_by_a_close_is_found() {
     world.failed_event(&made);
     world.live();
     assert_finds(&world.rest(), "ledger", "forwarder-loss");
+}
+
+/// p is held by B, whose user does this with it; A-B closes by a fault, and p ends like this.
+fn decided_in_a_race(kind: StepKind, expected: ExpectedPayment, ending: Ending) -> Evidence {
+    let mut world = direct();
+    world.expect("p", expected);
+    world.step("decide", kind);
+    let made = world.made("p", &["A", "B"], 1, 50_000_000);
+    world.add("A", "B", 1, 50_000_000);
+    world.begin("decide");
+    world.end("decide");
+    world.rig(RigEntry::ForceClosed {
+        node: "A".into(),
+        channel: "A-B".into(),
+    });
+    world.force_close("A-B", "A", &[on_chain(50_000_000, true, ending)]);
+    match ending {
+        Ending::Preimage => {
+            world.claimed_event(&made);
+            world.sent_event(&made, 1);
+        }
+        _ => {
+            world.failed_event(&made);
+        }
+    }
+    world.rest()
+}
+
+fn claim() -> StepKind {
+    StepKind::Claim {
+        payment: "p".into(),
+    }
+}
+
+fn fail() -> StepKind {
+    StepKind::Fail {
+        payment: "p".into(),
+    }
+}
+
+#[test]
+fn a_payment_that_its_user_claimed_before_a_close_by_a_fault_has_to_be_sent() {
+    let sent = ExpectedPayment::Sent;
+    assert_passes(&decided_in_a_race(claim(), sent, Ending::Preimage));
+    let failed = decided_in_a_race(claim(), sent, Ending::Timeout);
+    assert_finds(&failed, "ledger", "payment-outcome");
+}
+
+#[test]
+fn a_payment_that_its_user_refused_before_a_close_by_a_fault_is_not_claimed() {
+    let failed = ExpectedPayment::Failed;
+    assert_passes(&decided_in_a_race(fail(), failed, Ending::Timeout));
+    let sent = decided_in_a_race(fail(), failed, Ending::Preimage);
+    assert_finds(&sent, "ledger", "payment-outcome");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use node_bin::api::UserEvent;
+
 use super::{Ended, sides, upstream};
 use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::Outcome;
@@ -58,14 +60,20 @@ pub(super) fn judge(
             made.payment_hash == payment_hash && (made.from == node || made.to == node)
         });
         if !is_end {
-            judge_forwarder(node, payment_hash, htlcs, docket);
+            judge_forwarder(case, node, payment_hash, htlcs, docket);
             judge_count(node, payment_hash, htlcs, docket);
             upstream::judge(case, node, payment_hash, htlcs, docket);
         }
     }
 }
 
-fn judge_forwarder(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &mut Docket) {
+fn judge_forwarder(
+    case: &CaseView<'_>,
+    node: &str,
+    payment_hash: &str,
+    htlcs: &Ended<'_>,
+    docket: &mut Docket,
+) {
     let [inbound, outbound] = sides(node, htlcs).map(|side| Side::of(side.into_iter()));
     let lines = || {
         let mut lines = vec![format!("payment hash {payment_hash}")];
@@ -92,6 +100,16 @@ fn judge_forwarder(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &m
             docket.note(format!(
                 "{node} paid {gave} msat downstream and waits for its inbound HTLC"
             ));
+        } else if inbound.dust_msat >= lost && is_reckless(case, node, htlcs) {
+            docket.find(
+                "forwarded-after-close",
+                format!(
+                    "{node} offered an HTLC downstream when it had told its user that the channel of the inbound one \
+                     is closed, where that has no output: it lost {lost} msat"
+                ),
+                trace(),
+                lines(),
+            );
         } else if inbound.dust_msat >= lost {
             docket.note(format!(
                 "{node} lost {lost} msat of dust HTLCs that had no output when their channel closed"
@@ -123,6 +141,23 @@ fn judge_forwarder(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &m
             );
         }
     }
+}
+
+/// Whether the node offered one of these HTLCs after it knew that all channels that it was paid over are closed.
+fn is_reckless(case: &CaseView<'_>, node: &str, htlcs: &Ended<'_>) -> bool {
+    let [inbound, outbound] = sides(node, htlcs);
+    let closed = inbound.iter().map(|(htlc, _)| {
+        let mut told = case.events().filter(|told| told.node == node);
+        let closed = told.find(|told| {
+            matches!(told.what, UserEvent::ChannelClosed { channel, .. } if *channel == htlc.channel)
+        });
+        closed.map_or(u64::MAX, |told| told.seq)
+    });
+    let last_closed = closed.max().unwrap_or(u64::MAX);
+    let offered = outbound
+        .iter()
+        .filter_map(|(htlc, _)| htlc.trace.iter().min());
+    offered.max().is_some_and(|offered| *offered > last_closed)
 }
 
 /// One outbound HTLC at most for each inbound one: a second is paid by nobody.

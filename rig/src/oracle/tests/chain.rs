@@ -256,6 +256,24 @@ fn an_inbound_htlc_too_small_for_an_output_is_an_allowance_with_a_name() {
     );
 }
 
+#[test]
+fn an_htlc_that_is_passed_on_after_its_inbound_channel_closed_without_an_output_is_found() {
+    let mut world = forward();
+    world.expect("p", ExpectedPayment::Either);
+    let made = world.made("p", &["A", "B", "C"], 1, 100_000);
+    world.add("A", "B", 1, 101_000);
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    world.balances.get_mut("A-B").unwrap()[0] -= 101_000;
+    world.force_close("A-B", "A", &[]);
+    let downstream = world.add("B", "C", 1, 100_000);
+    world.fulfil("B", "C", downstream, 1, 100_000);
+    world.claimed_event(&made);
+    world.failed_event(&made);
+    world.live();
+    let (message, _) = assert_finds(&world.rest(), "ledger", "forwarded-after-close");
+    assert!(message.contains("it lost 100000 msat"), "{message}");
+}
+
 /// C fulfils an HTLC too small for an output, B takes that, and B-C closes by C's commitment, which has the
 /// HTLC still. B fails upstream.
 fn forgotten_dust(amount_msat: u64, do_before_the_kill: impl Fn(&mut World)) -> World {

@@ -65,11 +65,11 @@ fn judge_time(case: &CaseView<'_>, channel: &OpenedChannel, docket: &mut Docket)
         (false, false) => return,
     };
     let mut told = told_of(case, channel).into_iter();
-    let early = told.find(|(seq, _)| first.is_none_or(|first| *seq < first));
-    if let Some((seq, how)) = early {
+    let early = told.find(|(seq, ..)| first.is_none_or(|first| *seq < first));
+    if let Some((seq, whose, reason)) = early {
         docket.find(
             "early-close",
-            format!("{label} was closed before anything in the scenario closes it: {how}"),
+            format!("{label} was closed before anything in the scenario closes it: {whose} says {reason}"),
             vec![seq],
             Vec::new(),
         );
@@ -84,12 +84,8 @@ fn judge_told(case: &CaseView<'_>, channel: &OpenedChannel, node: &str, docket: 
     if case.rest(node).is_none() || was_put_back {
         return;
     }
-    let is_told = case.events().any(|told| {
-        told.node == node
-            && matches!(told.what, UserEvent::ChannelClosed { channel_id, .. }
-                if *channel_id == channel.channel_id)
-    });
-    if !is_told {
+    let told = told_of(case, channel);
+    if !told.iter().any(|(_, whose, _)| *whose == node) {
         docket.find(
             "close-not-told",
             format!(
@@ -114,14 +110,12 @@ fn judge_told(case: &CaseView<'_>, channel: &OpenedChannel, node: &str, docket: 
     }
 }
 
-/// What users were told of the channel's close, in order.
-fn told_of(case: &CaseView<'_>, channel: &OpenedChannel) -> Vec<(u64, String)> {
+/// Who was told of the channel's close, in order: where in the trace, whose user, and the reason.
+fn told_of<'a>(case: &CaseView<'a>, channel: &OpenedChannel) -> Vec<(u64, &'a str, &'a str)> {
     let told = case.events().filter_map(|told| match told.what {
         UserEvent::ChannelClosed {
             channel_id, reason, ..
-        } if *channel_id == channel.channel_id => {
-            Some((told.seq, format!("{} says {reason}", told.node)))
-        }
+        } if *channel_id == channel.channel_id => Some((told.seq, told.node, reason.as_str())),
         _ => None,
     });
     told.collect()

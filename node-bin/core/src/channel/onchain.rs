@@ -102,7 +102,7 @@ fn is_deep(confirmed: u32, tip: u32, confirmations: u32) -> bool {
 }
 
 /// What has become of a channel's outbound HTLCs of one hash.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Ends {
     /// Outputs that the peer took.
     taken: usize,
@@ -111,20 +111,8 @@ struct Ends {
     preimage: Option<PaymentPreimage>,
     /// Claimed, and beyond any reorganisation.
     gone: Vec<u64>,
-    /// Whether that is so of all of them, or they came back.
-    all_over: bool,
-}
-
-impl Default for Ends {
-    fn default() -> Self {
-        Ends {
-            taken: 0,
-            paid: 0,
-            preimage: None,
-            gone: Vec::new(),
-            all_over: true,
-        }
-    }
+    /// Whether the chain has not decided all of them beyond any reorganisation.
+    any_open: bool,
 }
 
 fn claimed_in(steps: &[UpdateStep]) -> impl Iterator<Item = (u64, PaymentPreimage)> {
@@ -242,7 +230,7 @@ impl Channel {
                 None => self.decided_without_output(position, &htlc.add, tip, is_chains_tip),
             };
             let of_hash = ends.entry(htlc.add.payment_hash).or_default();
-            of_hash.all_over = of_hash.all_over && is_over;
+            of_hash.any_open |= !is_over;
             if let (Some(_), Some(preimage)) = (output, found) {
                 of_hash.taken += 1;
                 of_hash.preimage = Some(preimage);
@@ -293,7 +281,7 @@ impl Channel {
             of_hash.paid += 1;
         }
         // They go together: who is counted must not be missing the next time.
-        if of_hash.all_over {
+        if !of_hash.any_open {
             let gone = of_hash.gone.into_iter();
             steps.extend(gone.map(|htlc_id| UpdateStep::OutboundGone { htlc_id }));
         }

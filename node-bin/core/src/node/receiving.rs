@@ -214,19 +214,15 @@ impl Node {
         out: &mut Outbox,
     ) -> Result<Done, CommandError> {
         let hash: PaymentHash = preimage.into();
-        let is_complete = self
-            .claimables
-            .get(&hash)
-            .is_some_and(|known| known.complete);
-        if !is_complete {
+        let known = self.claimables.get(&hash);
+        let Some(known) = known.filter(|known| known.complete) else {
             return Ok(Done::Already);
-        }
+        };
         let is_backed = |part: &ReceivedPart| {
             let channel = self.channels.get(&part.id.channel_id);
             channel.is_none_or(Channel::is_backed)
         };
-        let known = self.claimables.get(&hash);
-        if known.is_some_and(|known| !known.parts.iter().all(is_backed)) {
+        if !known.parts.iter().all(is_backed) {
             return Err(CommandError::Refused(
                 "a reorganisation took off the funding of a channel that it came over: claim it when that is in a \
                  block again"

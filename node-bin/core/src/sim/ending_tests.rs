@@ -12,7 +12,7 @@ use super::flow::Step;
 use super::judge::judge;
 use super::plan::Plan;
 use super::schedule::Action;
-use super::testing::{A, B, C, channel, record, world, world_when};
+use super::testing::{A, B, C, channel, record, was_claimed, world, world_when};
 use super::tests::{campaign, expect_clean};
 use super::world::{Persistence, Schedule, World};
 use crate::effect::UserEvent;
@@ -290,10 +290,7 @@ fn a_claim_after_an_early_failure_upstream_costs_no_channel() {
     });
     let claim = rivals.pop().expect("C has tried to claim");
     assert_eq!(world.chain.publish(claim), Ok(()));
-    advance_until(&mut world, |w| {
-        let mut outbound = record(w, B, C).outbound.values();
-        outbound.any(|htlc| htlc.preimage.is_some())
-    });
+    advance_until(&mut world, |w| was_claimed(w, B, C));
     world.run_to_rest();
     let is_over = world.nodes[B].disk.archived().contains(&downstream);
     assert!(is_over, "B keeps {downstream} for ever");
@@ -307,10 +304,7 @@ fn a_claim_after_an_early_failure_upstream_costs_no_channel() {
 
 /// A contest of which B knows how it ended: by the claim.
 fn lost_contest() -> World {
-    world_when("force-contest", |w| {
-        let mut outbound = record(w, B, C).outbound.values();
-        outbound.any(|htlc| htlc.preimage.is_some())
-    })
+    world_when("force-contest", |w| was_claimed(w, B, C))
 }
 
 /// The timeout that B has tried in a contest.

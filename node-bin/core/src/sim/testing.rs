@@ -43,6 +43,12 @@ pub fn record(world: &World, node: usize, peer: usize) -> &ChannelRecord {
     &world.nodes[node].disk.durable().channels[&channel_id]
 }
 
+/// Whether the node's peer has claimed an HTLC of the node's.
+pub fn was_claimed(world: &World, node: usize, peer: usize) -> bool {
+    let mut outbound = record(world, node, peer).outbound.values();
+    outbound.any(|htlc| htlc.preimage.is_some())
+}
+
 pub fn has_event(world: &World, node: usize, peer: usize, kind: EventKind) -> bool {
     let mut events = record(world, node, peer).events.iter();
     events.any(|pending| pending.event.key().kind == kind)

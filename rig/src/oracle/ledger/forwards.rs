@@ -3,10 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use node_bin::api::UserEvent;
-
 use super::{Ended, sides, upstream};
-use crate::oracle::htlcs::Htlc;
+use crate::oracle::htlcs::{Htlc, closed_by};
 use crate::oracle::outcome::Outcome;
 use crate::oracle::{CaseView, Docket};
 
@@ -147,10 +145,9 @@ fn judge_forwarder(
 fn is_reckless(case: &CaseView<'_>, node: &str, htlcs: &Ended<'_>) -> bool {
     let [inbound, outbound] = sides(node, htlcs);
     let closed = inbound.iter().map(|(htlc, _)| {
-        let mut told = case.events().filter(|told| told.node == node);
-        let closed = told.find(|told| {
-            matches!(told.what, UserEvent::ChannelClosed { channel, .. } if *channel == htlc.channel)
-        });
+        let mut told = case.reports().filter(|told| told.node == node);
+        let channels = &case.evidence.channels;
+        let closed = told.find(|told| closed_by(channels, told.what) == Some(&htlc.channel));
         closed.map_or(u64::MAX, |told| told.seq)
     });
     let last_closed = closed.max().unwrap_or(u64::MAX);

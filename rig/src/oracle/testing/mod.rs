@@ -188,12 +188,8 @@ impl World {
         let opened = self.evidence.channels.last_mut().unwrap();
         let funding: OutPoint = opened.funding.parse().unwrap();
         opened.channel_id = funding.txid.to_byte_array().to_lower_hex_string();
-        self.evidence.plan.scenario.act.push(Step {
-            label: "step-1".into(),
-            kind: StepKind::Open {
-                channel: format!("{opener}-{acceptor}"),
-            },
-        });
+        let channel = format!("{opener}-{acceptor}");
+        self.step("step-1", StepKind::Open { channel });
     }
 
     /// The scenario has such a step.

@@ -229,22 +229,35 @@ fn a_forwarder_that_loses_its_inbound_htlc_on_chain_is_named() {
     );
 }
 
-#[test]
-fn an_inbound_htlc_too_small_for_an_output_is_an_allowance_with_a_name() {
+/// B pays an HTLC on whose inbound one has no output in what closes A-B, before that or after.
+fn dust_upstream(is_closed_first: bool) -> Evidence {
     let mut world = forward();
     world.expect("p", ExpectedPayment::Either);
     let made = world.made("p", &["A", "B", "C"], 1, 100_000);
     world.add("A", "B", 1, 101_000);
+    let close = |world: &mut World| {
+        // The commitment has the HTLC, but no output for it: the miner gets its 101 sat.
+        world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+        world.balances.get_mut("A-B").unwrap()[0] -= 101_000;
+        world.force_close("A-B", "A", &[]);
+    };
+    if is_closed_first {
+        close(&mut world);
+    }
     let downstream = world.add("B", "C", 1, 100_000);
     world.fulfil("B", "C", downstream, 1, 100_000);
-    // The commitment has the HTLC, but no output for it: the miner gets its 101 sat.
-    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
-    world.balances.get_mut("A-B").unwrap()[0] -= 101_000;
-    world.force_close("A-B", "A", &[]);
+    if !is_closed_first {
+        close(&mut world);
+    }
     world.claimed_event(&made);
     world.failed_event(&made);
     world.live();
-    let evidence = world.rest();
+    world.rest()
+}
+
+#[test]
+fn an_inbound_htlc_too_small_for_an_output_is_an_allowance_with_a_name() {
+    let evidence = dust_upstream(false);
     assert_passes(&evidence);
     let ledger = judgement(&evidence, "ledger");
     assert!(
@@ -258,19 +271,8 @@ fn an_inbound_htlc_too_small_for_an_output_is_an_allowance_with_a_name() {
 
 #[test]
 fn an_htlc_that_is_passed_on_after_its_inbound_channel_closed_without_an_output_is_found() {
-    let mut world = forward();
-    world.expect("p", ExpectedPayment::Either);
-    let made = world.made("p", &["A", "B", "C"], 1, 100_000);
-    world.add("A", "B", 1, 101_000);
-    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
-    world.balances.get_mut("A-B").unwrap()[0] -= 101_000;
-    world.force_close("A-B", "A", &[]);
-    let downstream = world.add("B", "C", 1, 100_000);
-    world.fulfil("B", "C", downstream, 1, 100_000);
-    world.claimed_event(&made);
-    world.failed_event(&made);
-    world.live();
-    let (message, _) = assert_finds(&world.rest(), "ledger", "forwarded-after-close");
+    let evidence = dust_upstream(true);
+    let (message, _) = assert_finds(&evidence, "ledger", "forwarded-after-close");
     assert!(message.contains("it lost 100000 msat"), "{message}");
 }
 

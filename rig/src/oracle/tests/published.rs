@@ -6,7 +6,7 @@ use super::chain::{DOWNSTREAM_MSAT, UPSTREAM_MSAT, on_chain, under_way};
 use super::{assert_finds, assert_passes, direct, judgement};
 use crate::evidence::{Evidence, RigEntry, Verdict};
 use crate::oracle::testing::{Ending, FEE_SAT, World};
-use crate::scenario::{Step, StepKind};
+use crate::scenario::StepKind;
 
 /// C closes B-C, claims on chain, and has to bump; what it sweeps is worth so much.
 fn closed_by_c() -> (World, OutPoint, u64) {
@@ -81,12 +81,9 @@ fn a_fee_that_nobody_knows_is_no_bump() {
 }
 
 fn said(world: &mut World, label: &str, act: impl FnOnce(&mut World)) {
-    let label = label.to_owned();
-    world.rig(RigEntry::StepBegun {
-        label: label.clone(),
-    });
+    world.begin(label);
     act(world);
-    world.rig(RigEntry::StepEnded { label });
+    world.end(label);
 }
 
 /// B's data is copied, a payment is made before or after it, B is put back, and A closes.
@@ -111,8 +108,7 @@ fn put_back(pays_after_copy: bool, then: impl FnOnce(&mut World)) -> Evidence {
         ),
     ];
     for (label, kind) in kinds {
-        let label = label.to_owned();
-        world.evidence.plan.scenario.act.push(Step { label, kind });
+        world.step(label, kind);
     }
     world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
     let pay = |world: &mut World| world.pay("p", &["A", "B"], 1, 50_000_000);

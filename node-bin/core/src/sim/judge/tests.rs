@@ -13,7 +13,9 @@ use crate::sim::chain::Fate;
 use crate::sim::disk::Durable;
 use crate::sim::flow::Step;
 use crate::sim::schedule::Action;
-use crate::sim::testing::{A, B, C, channel, has_event, record, rested, world, world_when};
+use crate::sim::testing::{
+    A, B, C, channel, has_event, record, rested, was_claimed, world, world_when,
+};
 use crate::sim::world::World;
 use crate::spec::Direction;
 
@@ -601,10 +603,7 @@ fn satoshis_that_are_missing_after_a_close_are_found() {
 /// A payment whose payee claimed on the chain, and lost that to the timeout: as the flow has it, or as if nothing had
 /// kept it out of blocks.
 fn after_a_contest(is_contested: bool) -> World {
-    let mut world = world_when("force-contest", |w| {
-        let mut outbound = record(w, B, C).outbound.values();
-        outbound.any(|htlc| htlc.preimage.is_some())
-    });
+    let mut world = world_when("force-contest", |w| was_claimed(w, B, C));
     world.reorganise(1, Fate::Rivals);
     world.run_to_rest();
     if !is_contested {

@@ -6,7 +6,7 @@ use node_bin::api::{LogLevel, Report, UserEvent, WireMessage};
 use super::case::Told;
 use super::chain_view::commitment::{Closure, Commitment};
 use super::chain_view::witness::{OutputKind, SpendPath, read};
-use super::{CaseView, Docket, Judgement, Oracle, bumped, meant, restored};
+use super::{CaseView, Docket, Judgement, Oracle, bumped, meant, restored, revoked};
 use crate::evidence::OpenedChannel;
 
 /// Log lines printed beside a close at most.
@@ -46,6 +46,7 @@ impl Oracle for Close {
         }
         judge_opened(case, &mut docket);
         restored::judge(case, &mut docket);
+        revoked::judge(case, &mut docket);
         bumped::judge(case, &mut docket);
         docket.close(self)
     }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use node_bin::api::{Report, UserEvent, WireMessage};
 
 use super::fulfilments;
+use super::progress::{Progress, UnderWay};
 use crate::evidence::{Evidence, NodeReport, OpenedChannel, Source};
 
 /// An HTLC as the wire tells of it.
@@ -42,6 +43,12 @@ pub struct Htlc {
     pub failed: bool,
     /// The offerer also revoked the commitment before it: a failure for good.
     pub fail_committed: bool,
+    /// How far it came into the commitments; the receiver tells.
+    pub add: Progress,
+    /// How far its removal came; the offerer tells.
+    pub removal: Progress,
+    /// Where the receiver first sent a removal.
+    pub removal_sent: Option<u64>,
     /// Trace entries that tell of it.
     pub trace: Vec<u64>,
 }
@@ -84,18 +91,18 @@ struct Reader<'e> {
     htlcs: Vec<Htlc>,
     /// The newest HTLC under each id.
     newest: BTreeMap<Key, usize>,
-    /// By node and channel: the failures it took, on their way to being committed.
-    failures: BTreeMap<(String, String), Failures>,
+    /// By node and channel: the updates it took, on their way to being committed.
+    under_way: BTreeMap<(String, String), UnderWay<Update>>,
     /// Channels that a node has closed, by its own word: removals that come after it decide nothing.
     closed: BTreeSet<(String, String)>,
     lives: BTreeMap<String, u32>,
 }
 
-#[derive(Default)]
-struct Failures {
-    peer: String,
-    unsigned: Vec<usize>,
-    signed: Vec<usize>,
+/// What a peer changes, with the HTLC's place.
+#[derive(Clone, Copy)]
+enum Update {
+    Add(usize),
+    Removal { place: usize, is_failure: bool },
 }
 
 impl Reader<'_> {
@@ -126,9 +133,9 @@ impl Reader<'_> {
     }
 
     fn forget_unsigned(&mut self, node: &str, peer: Option<&str>) {
-        for ((of, _), failures) in &mut self.failures {
-            if of == node && peer.is_none_or(|peer| peer == failures.peer) {
-                failures.unsigned.clear();
+        for ((of, _), updates) in &mut self.under_way {
+            if of == node && peer.is_none_or(|peer| peer == updates.peer) {
+                updates.forget_unsigned();
             }
         }
     }
@@ -144,18 +151,22 @@ impl Reader<'_> {
                 // The sender of a removal knows; what counts is that the offerer took it.
                 if let Some(place) = self.find(channel, peer, *htlc_id) {
                     self.htlcs[place].trace.push(seq);
+                    self.htlcs[place].removal_sent.get_or_insert(seq);
                 }
             }
             WireMessage::RevokeAndAck {} => {
-                let key = (node.to_owned(), channel.to_owned());
-                let signed = self
-                    .failures
-                    .get_mut(&key)
-                    .map(|f| std::mem::take(&mut f.signed));
-                for place in signed.unwrap_or_default() {
-                    self.htlcs[place].fail_committed = true;
+                for update in self.updates(node, peer, channel).revokes() {
+                    if let Update::Removal {
+                        place,
+                        is_failure: true,
+                    } = update
+                    {
+                        self.htlcs[place].fail_committed = true;
+                    }
+                    self.progress(update).with_taker.get_or_insert(seq);
                 }
             }
+            WireMessage::CommitmentSigned { .. } => self.updates(node, peer, channel).signs(),
             _ => {}
         }
     }
@@ -168,6 +179,7 @@ impl Reader<'_> {
             WireMessage::UpdateAddHtlc { .. } => {
                 if let Some(place) = self.added(seq, channel, peer, node, message) {
                     self.htlcs[place].arrived = true;
+                    self.take(seq, node, peer, channel, Update::Add(place));
                 }
             }
             WireMessage::UpdateFulfillHtlc { htlc_id, preimage } => {
@@ -177,6 +189,9 @@ impl Reader<'_> {
                     if !htlc.preimages.contains(preimage) {
                         htlc.preimages.push(preimage.clone());
                     }
+                    let is_failure = false;
+                    let removal = Update::Removal { place, is_failure };
+                    self.take(seq, node, peer, channel, removal);
                 }
             }
             WireMessage::UpdateFailHtlc { htlc_id }
@@ -184,23 +199,41 @@ impl Reader<'_> {
                 if let Some(place) = self.find(channel, node, *htlc_id) {
                     self.htlcs[place].trace.push(seq);
                     self.htlcs[place].failed = true;
-                    self.failures_of(node, peer, channel).unsigned.push(place);
+                    let is_failure = true;
+                    let removal = Update::Removal { place, is_failure };
+                    self.take(seq, node, peer, channel, removal);
                 }
             }
             WireMessage::CommitmentSigned { .. } => {
-                let failures = self.failures_of(node, peer, channel);
-                failures.signed.append(&mut failures.unsigned);
+                self.updates(node, peer, channel).took_signature();
+            }
+            WireMessage::RevokeAndAck {} => {
+                for update in self.updates(node, peer, channel).took_revocation() {
+                    self.progress(update).with_both.get_or_insert(seq);
+                }
             }
             _ => {}
         }
     }
 
-    fn failures_of(&mut self, node: &str, peer: &str, channel: &str) -> &mut Failures {
+    fn take(&mut self, seq: u64, node: &str, peer: &str, channel: &str, update: Update) {
+        self.progress(update).taken.get_or_insert(seq);
+        self.updates(node, peer, channel).taken(update);
+    }
+
+    fn progress(&mut self, update: Update) -> &mut Progress {
+        match update {
+            Update::Add(place) => &mut self.htlcs[place].add,
+            Update::Removal { place, .. } => &mut self.htlcs[place].removal,
+        }
+    }
+
+    /// The updates that the node took from the peer in this channel.
+    fn updates(&mut self, node: &str, peer: &str, channel: &str) -> &mut UnderWay<Update> {
         let key = (node.to_owned(), channel.to_owned());
-        self.failures.entry(key).or_insert_with(|| Failures {
-            peer: peer.to_owned(),
-            ..Failures::default()
-        })
+        self.under_way
+            .entry(key)
+            .or_insert_with(|| UnderWay::of(peer))
     }
 
     fn find(&self, channel: &str, offerer: &str, htlc_id: u64) -> Option<usize> {
@@ -256,6 +289,9 @@ impl Reader<'_> {
             preimages_forgotten: false,
             failed: false,
             fail_committed: false,
+            add: Progress::default(),
+            removal: Progress::default(),
+            removal_sent: None,
             trace: vec![seq],
         });
         Some(place)

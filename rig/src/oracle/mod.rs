@@ -25,7 +25,9 @@ mod meant;
 mod node_accounts;
 pub mod outcome;
 mod process;
+mod progress;
 mod restored;
+mod revoked;
 mod witnesses;
 
 #[cfg(test)]

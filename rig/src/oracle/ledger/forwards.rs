@@ -8,6 +8,9 @@ use crate::oracle::htlcs::{Htlc, closed_by};
 use crate::oracle::outcome::Outcome;
 use crate::oracle::{CaseView, Docket};
 
+/// What a forwarder may keep of one HTLC, in millisatoshis: ten times what the nodes' policies ask for.
+const KEPT_MSAT_MAX: u64 = 10_000;
+
 #[derive(Default)]
 struct Side {
     claimed: usize,
@@ -138,6 +141,16 @@ fn judge_forwarder(
                 lines(),
             );
         }
+    } else if got - gave > KEPT_MSAT_MAX.saturating_mul(inbound.claimed as u64) {
+        docket.find(
+            "overcharged",
+            format!(
+                "{node} got {got} msat upstream and paid {gave} msat downstream: of each HTLC it may keep \
+                 {KEPT_MSAT_MAX} msat at most"
+            ),
+            trace(),
+            lines(),
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use super::outcome::{Outcome, Witness, preimage_fits};
 use super::{CaseView, Docket, Judgement, Oracle};
 use crate::evidence::OpenedChannel;
 
+mod amounts;
 mod dust;
 mod forwards;
 mod payment;

@@ -2,7 +2,7 @@
 
 use node_bin::api::UserEvent;
 
-use super::dust;
+use super::{amounts, dust};
 use crate::evidence::{MadePayment, RigEntry};
 use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::{Outcome, Witness, preimage_fits};
@@ -11,10 +11,14 @@ use crate::scenario::ExpectedPayment;
 
 /// What the users were told, in any life.
 #[derive(Default)]
-struct ToldUsers {
-    sent: Option<u64>,
-    failed: Option<(u64, String)>,
-    claimed: Option<u64>,
+pub(super) struct ToldUsers {
+    pub sent: Option<u64>,
+    pub failed: Option<(u64, String)>,
+    pub claimed: Option<u64>,
+    /// Amounts that the receiver's user was told, with where.
+    pub amounts_msat: Vec<(u64, u64)>,
+    /// Fees that the sender's user was told, with where.
+    pub fees_msat: Vec<(u64, u64)>,
     wrong_preimages: Vec<(u64, String)>,
 }
 
@@ -27,9 +31,11 @@ impl ToldUsers {
                     payment_id,
                     payment_hash,
                     preimage,
-                    ..
+                    fee_paid_msat,
                 } if told.node == made.from && *payment_id == made.payment_id => {
                     users.sent.get_or_insert(told.seq);
+                    let fee_msat = fee_paid_msat.map(|fee_msat| (told.seq, fee_msat));
+                    users.fees_msat.extend(fee_msat);
                     let fits = preimage_fits(preimage, &made.payment_hash);
                     if !fits || *payment_hash != made.payment_hash {
                         users.wrong_preimages.push((told.seq, preimage.clone()));
@@ -40,10 +46,18 @@ impl ToldUsers {
                 } if told.node == made.from && *payment_id == made.payment_id => {
                     users.failed.get_or_insert((told.seq, reason.clone()));
                 }
-                UserEvent::PaymentClaimed { payment_hash, .. }
-                    if told.node == made.to && *payment_hash == made.payment_hash =>
-                {
+                UserEvent::PaymentClaimable {
+                    payment_hash,
+                    amount_msat,
+                } if told.node == made.to && *payment_hash == made.payment_hash => {
+                    users.amounts_msat.push((told.seq, *amount_msat));
+                }
+                UserEvent::PaymentClaimed {
+                    payment_hash,
+                    amount_msat,
+                } if told.node == made.to && *payment_hash == made.payment_hash => {
                     users.claimed.get_or_insert(told.seq);
+                    users.amounts_msat.push((told.seq, *amount_msat));
                 }
                 _ => {}
             }
@@ -66,13 +80,13 @@ impl ToldUsers {
 
 /// What HTLCs of the payment did at one end of it.
 #[derive(Default)]
-struct End {
-    claimed_msat: u64,
-    dust_msat: u64,
+pub(super) struct End {
+    pub claimed_msat: u64,
+    pub dust_msat: u64,
     htlcs: usize,
-    pending: usize,
+    pub pending: usize,
     on_chain: bool,
-    lines: Vec<String>,
+    pub lines: Vec<String>,
 }
 
 impl End {
@@ -120,6 +134,7 @@ pub(super) fn judge(case: &CaseView<'_>, made: &MadePayment, docket: &mut Docket
     judge_terminal(case, made, &users, &first, docket);
     judge_sender(made, &users, &first, docket);
     judge_receiver(case, made, &users, &first, &last, docket);
+    amounts::judge(case, made, &users, &first, &last, docket);
 }
 
 /// The sender's user was told one end, and the expected one.

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use faults::GateReport;
 use node_bin::api::{Report, WireMessage};
 
 use super::{Ended, sides};
-use crate::evidence::RigEntry;
+use crate::evidence::{NodeReport, RigEntry, Source};
 use crate::oracle::chain_view::commitment::Closure;
 use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::{Outcome, Witness, outputs_of};
@@ -22,6 +23,17 @@ const GIVING_UP_BLOCKS: u32 = 3;
 /// An upstream failure: the trace entry, and the inbound HTLC.
 type Failure<'h> = (u64, &'h Htlc);
 
+/// Since when an outbound HTLC can be claimed no more.
+#[derive(Clone, Copy, Debug)]
+enum Decided {
+    /// Messages removed it from both commitments, by this trace entry.
+    Since(u64),
+    /// The chain decided, at this height of it.
+    At(u32),
+    /// It never came to be.
+    Always,
+}
+
 /// Judges one forwarder's failures under one payment hash. Which outbound HTLC an inbound one paid for is not
 /// told: they are counted.
 pub(super) fn judge(
@@ -36,15 +48,20 @@ pub(super) fn judge(
         side
     });
     let inbound: Vec<&Htlc> = inbound.into_iter().map(|(htlc, _)| *htlc).collect();
-    let outbound: Vec<Option<u32>> = outbound
+    let outbound: Vec<Vec<Decided>> = outbound
         .into_iter()
         .map(|(htlc, outcome)| failed_for_good(case, htlc, *outcome))
         .collect();
     let never_forwarded = inbound.len().saturating_sub(outbound.len());
-    let heights = heights(case);
+    let heights = heights(case, node);
     for (before, (seq, htlc)) in failures(case, node, &inbound).into_iter().enumerate() {
         let height = heights.range(..seq).next_back().map_or(0, |(_, at)| *at);
-        let decided = outbound.iter().flatten().filter(|at| **at <= height);
+        let is_over = |decided: &Decided| match decided {
+            Decided::Since(since) => *since < seq,
+            Decided::At(at) => *at <= height,
+            Decided::Always => true,
+        };
+        let decided = outbound.iter().filter(|any| any.iter().any(is_over));
         let is_given_up = htlc.cltv_expiry <= height.saturating_add(GIVING_UP_BLOCKS);
         if before < never_forwarded + decided.count() || is_given_up {
             continue;
@@ -58,49 +75,86 @@ pub(super) fn judge(
             vec![seq],
             vec![
                 format!("payment hash {payment_hash}"),
-                format!("heights at which its outbound HTLCs were failed for good: {outbound:?}"),
+                format!("when its outbound HTLCs were failed for good: {outbound:?}"),
             ],
         );
     }
 }
 
-/// The height from which on an outbound HTLC could be claimed no more: none, if it could to the end.
-fn failed_for_good(case: &CaseView<'_>, htlc: &Htlc, outcome: Outcome) -> Option<u32> {
+/// Any of what makes sure that an outbound HTLC can be claimed no more; nothing, if it could to the end.
+fn failed_for_good(case: &CaseView<'_>, htlc: &Htlc, outcome: Outcome) -> Vec<Decided> {
     let Closure::Commitment(commitment) = case.closure(&htlc.channel) else {
-        return (!outcome.is_claimed() && outcome != Outcome::Pending).then_some(0);
+        return match outcome {
+            Outcome::Claimed(_) | Outcome::Pending => Vec::new(),
+            Outcome::Failed(_) => removed(htlc),
+            _ => vec![Decided::Always],
+        };
     };
     // What a cheater publishes decides nothing that was decided before.
     let is_old = case.cheater_of(&htlc.channel).is_some();
-    let height = match outcome {
-        Outcome::Claimed(_) | Outcome::Pending => return None,
-        Outcome::Failed(Witness::Wire) => return Some(0),
-        _ if is_old || !htlc.arrived => return Some(0),
-        Outcome::Penalty => return Some(0),
-        Outcome::Dust | Outcome::Forgotten => commitment.height,
+    let deep = |height: u32| Decided::At(height.saturating_add(CONFIRMATIONS - 1));
+    match outcome {
+        Outcome::Claimed(_) | Outcome::Pending => Vec::new(),
+        _ if !htlc.arrived || is_old || outcome == Outcome::Penalty => vec![Decided::Always],
         Outcome::Failed(Witness::Chain) => {
             let here: Vec<&Htlc> = case
                 .htlcs()
                 .map(|(other, _)| other)
                 .filter(|other| other.channel == htlc.channel)
                 .collect();
-            let place = here.iter().position(|other| *other == htlc)?;
-            let output = outputs_of(&here, commitment).into_iter().nth(place)??;
-            output.spend?.height
+            let place = here.iter().position(|other| *other == htlc);
+            let output = place.and_then(|at| outputs_of(&here, commitment).into_iter().nth(at)?);
+            let spend = output.and_then(|output| output.spend);
+            spend.map(|spend| deep(spend.height)).into_iter().collect()
         }
-    };
-    Some(height + CONFIRMATIONS - 1)
+        _ => {
+            let mut either = removed(htlc);
+            either.push(deep(commitment.height));
+            either
+        }
+    }
 }
 
-/// The chain's height from each trace entry on at which it changed.
-fn heights(case: &CaseView<'_>) -> BTreeMap<u64, u32> {
-    case.rig_entries()
-        .filter_map(|(seq, entry)| match entry {
-            RigEntry::Mined { height, .. } | RigEntry::Reorged { height, .. } => {
-                Some((seq, *height))
+/// Where messages removed it for good, if they did.
+fn removed(htlc: &Htlc) -> Vec<Decided> {
+    let since = htlc.removal.with_both.filter(|_| htlc.failed);
+    since.map(Decided::Since).into_iter().collect()
+}
+
+/// The height that the node knows from each trace entry on at which that changes: of the block that it is handed, or
+/// where no block is told of, the chain's.
+fn heights(case: &CaseView<'_>, node: &str) -> BTreeMap<u64, u32> {
+    let base_height = case.evidence.chain.base_height;
+    let mut connected = BTreeMap::new();
+    let mut mined = BTreeMap::new();
+    let mut known = 0;
+    for entry in &case.evidence.trace {
+        match &entry.source {
+            Source::Rig {
+                did: RigEntry::Mined { height, .. },
+            } => {
+                mined.insert(entry.seq, *height);
             }
-            _ => None,
-        })
-        .collect()
+            Source::Rig {
+                did: RigEntry::Reorged { height, blocks },
+            } => {
+                mined.insert(entry.seq, *height);
+                known = known.min(height.saturating_sub(blocks.saturating_add(1)));
+                connected.insert(entry.seq, known);
+            }
+            Source::Node {
+                node: of,
+                report: NodeReport::Gate(GateReport::Point { point, .. }),
+                ..
+            } if of == node && point.name == "block.connected.before" => {
+                let above = point.role.trim_start_matches('+').parse::<u32>();
+                known = known.max(base_height.saturating_add(above.unwrap_or(0)));
+                connected.insert(entry.seq, known);
+            }
+            _ => {}
+        }
+    }
+    if known > 0 { connected } else { mined }
 }
 
 /// The first time that the node failed each of these, in order.

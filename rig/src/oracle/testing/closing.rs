@@ -154,9 +154,9 @@ impl World {
         self.mine(vec![sweep]);
     }
 
-    /// A node publishes a commitment of its own as the channel is now, and no block takes it.
-    pub fn publish_commitment(&mut self, label: &str, by: &str) {
-        let commitment = self.commitment(&self.channel(label), by, &[]);
+    /// A node publishes a commitment of its own with these HTLCs, and no block takes it.
+    pub fn publish_commitment(&mut self, label: &str, by: &str, htlcs: &[OnChain]) {
+        let commitment = self.commitment(&self.channel(label), by, htlcs);
         self.publish(by, &commitment);
     }
 

@@ -10,6 +10,7 @@ use bitcoin::hex::DisplayHex;
 use bitcoin::script::Builder;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{OutPoint, Transaction, Txid};
+use faults::{GateReport, PointId};
 use node_bin::api::{
     Balance, ChannelView, HtlcDirection, PaymentState, PaymentView, Report, RestView, UserEvent,
     WireMessage,
@@ -64,6 +65,8 @@ pub struct World {
     pub sweep_fee_sat: u64,
     /// What a penalty on a cheater's balance pays.
     pub penalty_fee_sat: u64,
+    /// Ids of the payments whose sender was told last that they failed.
+    pub failed: BTreeSet<String>,
     coins: BTreeMap<String, OutPoint>,
     next_ids: HashMap<(String, String), u64>,
     height: u32,
@@ -111,6 +114,7 @@ impl World {
             closed: BTreeSet::new(),
             sweep_fee_sat: FEE_SAT,
             penalty_fee_sat: FEE_SAT,
+            failed: BTreeSet::new(),
             coins: BTreeMap::new(),
             next_ids: HashMap::new(),
             height: BASE,
@@ -252,6 +256,21 @@ impl World {
 
     pub fn event(&mut self, node: &str, event: UserEvent) -> u64 {
         self.report(node, Report::Event { event })
+    }
+
+    /// The node is handed this block of the case.
+    pub fn connect(&mut self, node: &str, height: u32) -> u64 {
+        let point = PointId {
+            name: "block.connected.before".into(),
+            role: format!("+{}", height - BASE),
+            hit: 1,
+        };
+        let life = self.lives[node];
+        self.push(Source::Node {
+            node: node.into(),
+            life,
+            report: NodeReport::Gate(GateReport::Point { point, input: 0 }),
+        })
     }
 
     /// A message that is sent and not received.
@@ -417,7 +436,10 @@ impl World {
                     payment_id: Some(made.payment_id.clone()),
                     payment_hash: Some(made.payment_hash.clone()),
                     direction: HtlcDirection::Outbound,
-                    state: PaymentState::Succeeded,
+                    state: match self.failed.contains(&made.payment_id) {
+                        true => PaymentState::Failed,
+                        false => PaymentState::Succeeded,
+                    },
                 })
                 .collect(),
             balance: Balance {

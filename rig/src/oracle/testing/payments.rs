@@ -36,6 +36,7 @@ impl World {
     }
 
     pub fn sent_event(&mut self, made: &MadePayment, number: u8) -> u64 {
+        self.failed.remove(&made.payment_id);
         self.event(
             &made.from,
             UserEvent::PaymentSent {
@@ -48,6 +49,7 @@ impl World {
     }
 
     pub fn failed_event(&mut self, made: &MadePayment) -> u64 {
+        self.failed.insert(made.payment_id.clone());
         self.event(
             &made.from,
             UserEvent::PaymentFailed {

@@ -1,3 +1,5 @@
+use node_bin::api::WireMessage;
+
 use super::chain::failed_after;
 use super::{assert_finds, assert_passes, direct, forward};
 use crate::oracle::testing::{EXPIRY, World};
@@ -68,6 +70,67 @@ fn a_failure_upstream_while_downstream_may_still_be_claimed_is_found() {
     world.failed_event(&made);
     world.live();
     assert_finds(&world.rest(), "ledger", "failed-too-early");
+}
+
+#[test]
+fn a_failure_upstream_before_downstreams_is_irrevocable_is_found() {
+    // C's failure is taken and signed for, and either nobody, B alone, or both have revoked what had the HTLC.
+    let failed_upstream_after = |messages: usize| {
+        let (mut world, upstream, downstream) = forwarded();
+        let failure = WireMessage::UpdateFailHtlc {
+            htlc_id: downstream,
+        };
+        let signed = || WireMessage::CommitmentSigned { htlc_signatures: 0 };
+        let revoked = || WireMessage::RevokeAndAck {};
+        let exchange = [
+            ("C", "B", failure),
+            ("C", "B", signed()),
+            ("B", "C", revoked()),
+            ("B", "C", signed()),
+            ("C", "B", revoked()),
+        ];
+        for (place, (from, to, message)) in exchange.into_iter().enumerate() {
+            if place == messages {
+                world.fail("A", "B", upstream);
+            }
+            world.message(from, to, "B-C", message);
+        }
+        if messages == 5 {
+            world.fail("A", "B", upstream);
+        }
+        let made = world.evidence.payments[0].clone();
+        world.failed_event(&made);
+        world.live();
+        world.rest()
+    };
+    assert_passes(&failed_upstream_after(5));
+    for messages in 0..5 {
+        let evidence = failed_upstream_after(messages);
+        let (_, lines) = assert_finds(&evidence, "ledger", "failed-too-early");
+        assert!(lines[1].contains("Since("), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_failure_upstream_before_the_node_was_handed_the_sixth_block_is_found_though_it_is_mined() {
+    let handed = |blocks_left: u32| {
+        let (mut world, upstream) = super::chain::under_way();
+        world.expect("p", ExpectedPayment::Failed);
+        super::chain::time_out(&mut world, "C");
+        let timed_out = world.evidence.chain.tip_height;
+        for _ in 0..10 {
+            world.mine(Vec::new());
+        }
+        world.connect("B", timed_out + 5 - blocks_left);
+        world.fail("A", "B", upstream);
+        let made = world.evidence.payments[0].clone();
+        world.failed_event(&made);
+        world.live();
+        world.rest()
+    };
+    assert_passes(&handed(0));
+    let (message, _) = assert_finds(&handed(1), "ledger", "failed-too-early");
+    assert!(message.contains("B failed HTLC 0 of A on A-B"), "{message}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{Judgement, Verdicts, judge, judge_all, verdict_of};
 use crate::evidence::{Evidence, Verdict};
 use crate::scenario::ExpectedPayment;
 
+mod amounts;
 mod chain;
 mod conservation;
 mod forwards;

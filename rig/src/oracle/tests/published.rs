@@ -5,7 +5,7 @@ use bitcoin::OutPoint;
 use super::chain::{DOWNSTREAM_MSAT, UPSTREAM_MSAT, on_chain, under_way};
 use super::{assert_finds, assert_passes, direct, judgement};
 use crate::evidence::{Evidence, RigEntry, Verdict};
-use crate::oracle::testing::{Ending, FEE_SAT, World};
+use crate::oracle::testing::{Ending, FEE_SAT, OnChain, World};
 use crate::scenario::StepKind;
 
 /// C closes B-C, claims on chain, and has to bump; what it sweeps is worth so much.
@@ -136,7 +136,7 @@ fn a_node_that_was_put_back_and_leaves_the_close_to_its_peer_passes() {
 #[test]
 fn a_revoked_commitment_that_a_node_publishes_after_it_was_put_back_is_found_though_no_block_has_it()
  {
-    let evidence = put_back(true, |world| world.publish_commitment("A-B", "B"));
+    let evidence = put_back(true, |world| world.publish_commitment("A-B", "B", &[]));
     let (message, _) = assert_finds(&evidence, "close", "stale-commitment");
     assert!(
         message.contains("a commitment of A-B that it had revoked"),
@@ -146,9 +146,9 @@ fn a_revoked_commitment_that_a_node_publishes_after_it_was_put_back_is_found_tho
 
 #[test]
 fn old_data_that_is_not_stale_may_be_published_and_so_may_a_cheat_that_was_meant() {
-    let evidence = put_back(false, |world| world.publish_commitment("A-B", "B"));
+    let evidence = put_back(false, |world| world.publish_commitment("A-B", "B", &[]));
     assert_passes(&evidence);
-    let mut evidence = put_back(true, |world| world.publish_commitment("A-B", "B"));
+    let mut evidence = put_back(true, |world| world.publish_commitment("A-B", "B", &[]));
     let revoked = &mut evidence.plan.scenario.expect.revoked;
     revoked.insert("A-B".into(), "B".into());
     let close = judgement(&evidence, "close");
@@ -156,4 +156,58 @@ fn old_data_that_is_not_stale_may_be_published_and_so_may_a_cheat_that_was_meant
         close.findings.iter().all(|f| f.code != "stale-commitment"),
         "{close:#?}"
     );
+}
+
+/// A pays B, with something in between when both commitments have the HTLC, and when it is claimed; A closes.
+fn published_between(
+    mut before: impl FnMut(&mut World, &[OnChain; 2]),
+    mut after: impl FnMut(&mut World, &[OnChain; 2]),
+) -> Evidence {
+    let mut world = direct();
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    let made = world.made("p", &["A", "B"], 1, 50_000_000);
+    let id = world.add("A", "B", 1, 50_000_000);
+    // As A has it in its own commitment, and as B has.
+    let with = [true, false].map(|offered| on_chain(50_000_000, offered, Ending::Unspent));
+    before(&mut world, &with);
+    world.fulfil("A", "B", id, 1, 50_000_000);
+    world.claimed_event(&made);
+    world.sent_event(&made, 1);
+    after(&mut world, &with);
+    world.force_close("A-B", "A", &[]);
+    world.rest()
+}
+
+#[test]
+fn the_latest_commitment_may_be_published_by_either_though_the_peers_is_the_one_that_confirms() {
+    assert_passes(&published_between(
+        |world, [with, _]| world.publish_commitment("A-B", "A", &[*with]),
+        |world, _| world.publish_commitment("A-B", "B", &[]),
+    ));
+}
+
+#[test]
+fn a_commitment_that_lacks_an_htlc_which_its_publisher_had_committed_to_is_found() {
+    for by in ["A", "B"] {
+        let evidence = published_between(
+            |world, _| world.publish_commitment("A-B", by, &[]),
+            |_, _| {},
+        );
+        let (message, _) = assert_finds(&evidence, "close", "stale-commitment");
+        assert!(message.starts_with(by), "{message}");
+        assert!(message.contains("it lacks HTLC 0 of A on A-B"), "{message}");
+    }
+}
+
+#[test]
+fn a_commitment_with_an_htlc_that_its_publisher_had_removed_is_found() {
+    for (place, by) in ["A", "B"].into_iter().enumerate() {
+        let evidence = published_between(
+            |_, _| {},
+            |world, with| world.publish_commitment("A-B", by, &[with[place]]),
+        );
+        let (message, _) = assert_finds(&evidence, "close", "stale-commitment");
+        assert!(message.starts_with(by), "{message}");
+        assert!(message.contains("it has HTLC 0 of A on A-B"), "{message}");
+    }
 }

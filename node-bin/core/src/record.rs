@@ -168,10 +168,24 @@ pub struct InboundHtlc {
 }
 
 impl ChannelRecord {
-    /// The preimage that the counterparty has claimed an HTLC of this hash with.
-    pub fn outbound_preimage(&self, hash: &PaymentHash) -> Option<PaymentPreimage> {
-        let mut claimed = self.outbound.values();
-        claimed.find_map(|htlc| htlc.preimage.filter(|_| htlc.add.payment_hash == *hash))
+    /// The preimage that an HTLC of this hash was claimed with, by either side.
+    pub fn preimage_of(&self, hash: &PaymentHash) -> Option<PaymentPreimage> {
+        let outbound = self.outbound.values();
+        let outbound = outbound.map(|htlc| (htlc.add.payment_hash, htlc.preimage));
+        let inbound = self.inbound.values();
+        let inbound = inbound.map(|htlc| (htlc.add.payment_hash, htlc.preimage()));
+        let mut claimed = outbound.chain(inbound);
+        claimed.find_map(|(of, preimage)| preimage.filter(|_| of == *hash))
+    }
+
+    /// Whether the holder has signed a commitment that removes this inbound HTLC as refused, which is not revoked
+    /// yet: a claim came after it.
+    pub fn is_refusal_signed(&self, htlc_id: u64) -> bool {
+        let signed = self.holder_changes.signed.iter();
+        let mut signed = signed.chain(&self.holder_changes.acked);
+        signed.any(|change| {
+            !matches!(change, Change::Fulfill { .. }) && change.removes() == Some(htlc_id)
+        })
     }
 }
 

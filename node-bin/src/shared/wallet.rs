@@ -474,4 +474,22 @@ mod tests {
         restarted.forget(&signed);
         assert_eq!(restarted.list_confirmed_utxos().unwrap().len(), 1);
     }
+
+    #[test]
+    fn a_restarted_wallet_keeps_the_coins_of_a_confirmed_funding_that_a_reorganisation_takes_off() {
+        let (before, _, first) = with_coin();
+        let script = ScriptBuf::new_op_return([1; 20]);
+        let amount = Amount::from_sat(100_000);
+        let funding = before.pay_to(script, amount, 1_000, BASE_HEIGHT + 1);
+        let funding = funding.unwrap();
+        let second = block(first.block_hash(), 2, vec![funding.clone()]);
+
+        let restarted = NodeWallet::new(&[7; 32], base()).unwrap();
+        restarted.remember(&funding);
+        restarted.connect(&first, BASE_HEIGHT + 1);
+        restarted.connect(&second, BASE_HEIGHT + 2);
+        assert_eq!(restarted.list_confirmed_utxos().unwrap().len(), 1);
+        restarted.blocks_disconnected(BestBlock::new(first.block_hash(), BASE_HEIGHT + 1));
+        assert!(restarted.list_confirmed_utxos().unwrap().is_empty());
+    }
 }

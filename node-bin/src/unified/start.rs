@@ -52,10 +52,11 @@ fn bumper(basis: &Basis, environment: Arc<Environment>) -> Bumper {
     )
 }
 
-/// The wallet knows blocks only: what an earlier life signed and no block has yet, it is told.
+/// The wallet knows blocks only: what an earlier life signed it is told, whether a block has it or not. A
+/// reorganisation may take it off, and its coins must not be spent otherwise then.
 fn remember_fundings(core: &Core, wallet: &NodeWallet) {
     for channel in core.channels.values() {
-        if let Some(transaction) = channel.record.funding.unconfirmed() {
+        if let Some(transaction) = &channel.record.funding.transaction {
             wallet.remember(transaction);
         }
     }

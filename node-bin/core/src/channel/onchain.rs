@@ -80,6 +80,24 @@ pub struct Position {
     pub outputs: Vec<OnchainOutput>,
 }
 
+impl Position {
+    /// The output that an HTLC of the holder's has in what ended the channel.
+    fn outbound(&self, htlc_id: u64) -> Option<&OnchainOutput> {
+        let is_it = |on: &HtlcOutput| (on.direction, on.htlc_id) == (Direction::Outbound, htlc_id);
+        let mut outputs = self.outputs.iter();
+        outputs.find(|output| output.htlc().is_some_and(is_it))
+    }
+
+    /// Whether an output of as much as the HTLC is worth is there, unspent beyond any reorganisation at this tip.
+    fn may_hold(&self, add: &HtlcAdd, tip: u32) -> bool {
+        let mut outputs = self.outputs.iter();
+        outputs.any(|output| {
+            let is_gone = output.spent.is_some_and(|(_, at)| is_final(at, tip));
+            output.amount_sat == add.amount_msat / 1_000 && !is_gone
+        })
+    }
+}
+
 /// An HTLC that can go to its second stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueSecondStage {
@@ -101,13 +119,16 @@ fn is_deep(confirmed: u32, tip: u32, confirmations: u32) -> bool {
     tip.saturating_add(1) >= confirmed.saturating_add(confirmations)
 }
 
-/// What has become of a channel's outbound HTLCs of one hash.
+/// What has become of a channel's outbound HTLCs of one hash and as many satoshis: their outputs are as good as one
+/// another.
 #[derive(Debug, Default)]
 struct Ends {
     /// Outputs that the peer took.
     taken: usize,
-    /// Claimed upstream, as far as they were not given up there before.
+    /// Of those with an output: claimed upstream, as far as they were not given up there before.
     paid: usize,
+    /// Of those with an output: neither claimed nor given up upstream.
+    unpaid: Vec<u64>,
     preimage: Option<PaymentPreimage>,
     /// Claimed, and beyond any reorganisation.
     gone: Vec<u64>,
@@ -120,6 +141,29 @@ fn claimed_in(steps: &[UpdateStep]) -> impl Iterator<Item = (u64, PaymentPreimag
         UpdateStep::OutboundClaimed { htlc_id, preimage } => Some((*htlc_id, *preimage)),
         _ => None,
     })
+}
+
+/// The peer may take the output of one of two HTLCs that nothing tells apart, and the holder has given up that
+/// one upstream already: then the preimage pays for the other, though its own output comes back. However it
+/// became known: for each output that was taken, one HTLC is claimed upstream.
+fn settle_twins(alike: Ends, steps: &mut Vec<UpdateStep>) {
+    let Ends { taken, paid, .. } = alike;
+    let short = taken.saturating_sub(paid);
+    for htlc_id in alike.unpaid.into_iter().take(short) {
+        let Some(preimage) = alike.preimage else {
+            break;
+        };
+        // Nothing is failed in the same breath.
+        steps.retain(|step| {
+            !matches!(step, UpdateStep::OutboundFailed { htlc_id: failed, .. } if *failed == htlc_id)
+        });
+        steps.push(UpdateStep::OutboundClaimed { htlc_id, preimage });
+    }
+    // They go together: who is counted must not be missing the next time.
+    if !alike.any_open {
+        let gone = alike.gone.into_iter();
+        steps.extend(gone.map(|htlc_id| UpdateStep::OutboundGone { htlc_id }));
+    }
 }
 
 impl Channel {
@@ -161,7 +205,7 @@ impl Channel {
     /// blocks that are there already may hold the preimage.
     ///
     /// `known` says which preimages the node has: with one, an HTLC of its hash is not given up but claimed, for its
-    /// peer can still take it.
+    /// peer can still take it, or the miners have what the peer gave the preimage for.
     pub(crate) fn due_steps(
         &self,
         position: Option<&Position>,
@@ -177,9 +221,7 @@ impl Channel {
         let found: Vec<_> = claimed_in(&steps).collect();
         for step in &mut steps {
             let UpdateStep::OutboundFailed {
-                htlc_id,
-                is_final: false,
-                ..
+                htlc_id, is_final, ..
             } = *step
             else {
                 continue;
@@ -187,6 +229,12 @@ impl Channel {
             let Some(htlc) = self.record.outbound.get(&htlc_id) else {
                 continue;
             };
+            // What came back by the chain stays so; but nobody gives back what the miners have.
+            let is_lost = self.is_dust(htlc.add.amount_msat)
+                && position.is_some_and(|position| position.outbound(htlc_id).is_none());
+            if is_final && !is_lost {
+                continue;
+            }
             let hash = htlc.add.payment_hash;
             let mut here = found.iter().map(|(_, preimage)| *preimage);
             let here = here.find(|preimage| PaymentHash::from(*preimage) == hash);
@@ -213,14 +261,10 @@ impl Channel {
     /// What the chain has decided about HTLCs that the holder offered, at this tip.
     fn decided(&self, position: &Position, tip: u32, is_chains_tip: bool) -> Vec<UpdateStep> {
         let mut steps = Vec::new();
-        let mut ends: BTreeMap<PaymentHash, Ends> = BTreeMap::new();
+        let mut ends: BTreeMap<(PaymentHash, u64), Ends> = BTreeMap::new();
         for (htlc_id, htlc) in &self.record.outbound {
             let htlc_id = *htlc_id;
-            let output = position.outputs.iter().find(|output| {
-                output
-                    .htlc()
-                    .is_some_and(|on| on.direction == Direction::Outbound && on.htlc_id == htlc_id)
-            });
+            let output = position.outbound(htlc_id);
             let (found, is_over) = match output.map(|output| output.spent) {
                 Some(None) => (None, false),
                 Some(Some((SpendPath::Preimage { preimage, .. }, at))) => {
@@ -229,19 +273,24 @@ impl Channel {
                 Some(Some((_, at))) => (None, is_final(at, tip)),
                 None => self.decided_without_output(position, &htlc.add, tip, is_chains_tip),
             };
-            let of_hash = ends.entry(htlc.add.payment_hash).or_default();
-            of_hash.any_open |= !is_over;
+            let alike = (htlc.add.payment_hash, htlc.add.amount_msat / 1_000);
+            let alike = ends.entry(alike).or_default();
+            alike.any_open |= !is_over;
             if let (Some(_), Some(preimage)) = (output, found) {
-                of_hash.taken += 1;
-                of_hash.preimage = Some(preimage);
+                alike.taken += 1;
+                alike.preimage = Some(preimage);
             }
             if let (Some(preimage), None) = (found, htlc.preimage) {
                 steps.push(UpdateStep::OutboundClaimed { htlc_id, preimage });
             }
             let is_claimed = found.is_some() || htlc.preimage.is_some();
-            of_hash.paid += usize::from(is_claimed && !htlc.failed_back);
+            match (output.is_some() && !htlc.failed_back, is_claimed) {
+                (true, true) => alike.paid += 1,
+                (true, false) => alike.unpaid.push(htlc_id),
+                (false, _) => {}
+            }
             if is_over && is_claimed {
-                of_hash.gone.push(htlc_id);
+                alike.gone.push(htlc_id);
             } else if is_over || (!is_claimed && is_chains_tip && self.is_to_give_up(htlc, tip)) {
                 steps.push(UpdateStep::OutboundFailed {
                     htlc_id,
@@ -250,47 +299,16 @@ impl Channel {
                 });
             }
         }
-        for of_hash in ends.into_values() {
-            self.settle_twins(of_hash, &mut steps);
+        for alike in ends.into_values() {
+            settle_twins(alike, &mut steps);
         }
         steps
-    }
-
-    /// The peer may take the output of one of two HTLCs that nothing tells apart, and the holder has given up that
-    /// one upstream already: then the preimage pays for the other, though its own output comes back. However it
-    /// became known: for each output that was taken, one HTLC is claimed upstream.
-    fn settle_twins(&self, mut of_hash: Ends, steps: &mut Vec<UpdateStep>) {
-        while let Some(preimage) = of_hash.preimage
-            && of_hash.paid < of_hash.taken
-        {
-            let hash = PaymentHash::from(preimage);
-            let twin = self.record.outbound.iter().find(|(id, htlc)| {
-                let is_open = htlc.preimage.is_none() && !htlc.failed_back;
-                let is_claimed = claimed_in(steps).any(|(claimed, _)| claimed == **id);
-                htlc.add.payment_hash == hash && is_open && !is_claimed
-            });
-            let Some((htlc_id, _)) = twin else { break };
-            // Nothing is failed in the same breath.
-            steps.retain(|step| {
-                !matches!(step, UpdateStep::OutboundFailed { htlc_id: failed, .. } if failed == htlc_id)
-            });
-            steps.push(UpdateStep::OutboundClaimed {
-                htlc_id: *htlc_id,
-                preimage,
-            });
-            of_hash.paid += 1;
-        }
-        // They go together: who is counted must not be missing the next time.
-        if !of_hash.any_open {
-            let gone = of_hash.gone.into_iter();
-            steps.extend(gone.map(|htlc_id| UpdateStep::OutboundGone { htlc_id }));
-        }
     }
 
     /// An HTLC that has no output in what ended the channel: trimmed, or never in it. A preimage is looked for in
     /// every spend: another HTLC of the same hash may have been taken with it, in a block that was not looked at yet; so
     /// nothing is over before all blocks that are there were. A commitment that the record does not know may hold
-    /// the HTLC all the same.
+    /// the HTLC all the same, and then nobody but the peer can ever take it: with a preimage, at any time.
     fn decided_without_output(
         &self,
         position: &Position,
@@ -312,7 +330,7 @@ impl Channel {
         let is_over = is_chains_tip
             && is_final(position.confirmed, tip)
             && match position.spend {
-                FundingSpend::Unknown { .. } => is_final(add.cltv_expiry, tip),
+                FundingSpend::Unknown { .. } => !position.may_hold(add, tip),
                 _ => true,
             };
         (preimage, is_over)

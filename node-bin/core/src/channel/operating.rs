@@ -57,9 +57,10 @@ impl Channel {
     }
 
     /// Whether an HTLC that the peer commits to here may be paid on: the funding is in a block, not only was once
-    /// before a reorganisation. What a close makes of it is for the close to say.
+    /// before a reorganisation. What is closed in the meantime is worth no more for it, unless a block has the close.
     pub fn is_backed(&self) -> bool {
-        self.record.funding.confirmed.is_some() || self.record.closure.is_some()
+        let record = &self.record;
+        record.funding.confirmed.is_some() || record.onchain.funding_spend.is_some()
     }
 
     /// Whether no HTLC may be added any more by the holder.

@@ -12,7 +12,7 @@ use super::{Channel, Outbox};
 use crate::event::MonitorEvent;
 use crate::input::PlacedTransaction;
 use crate::keys::Environment;
-use crate::onchain::identify::OutputKind;
+use crate::onchain::identify::{FundingSpend, OutputKind};
 use crate::onchain::testing::{Pair, hash, pair, preimage, spec};
 use crate::record::OutboundHtlc;
 use crate::source::{HtlcSource, InboundHtlcId, InboundPart};
@@ -83,7 +83,7 @@ fn block(
         .watch_block(environment, height, true, &placed, &mut out)
         .expect("a block fits");
     let position = channel.current_position(environment);
-    let known = |hash: &PaymentHash| channel.record.outbound_preimage(hash);
+    let known = |hash: &PaymentHash| channel.record.preimage_of(hash);
     let steps = channel.due_steps(position.as_deref(), height, true, &known);
     if !steps.is_empty() {
         channel.commit(steps.clone(), &mut out).expect("they fit");
@@ -231,6 +231,95 @@ fn one_output_that_was_taken_pays_for_one_twin_though_that_one_is_buried_first()
     block(&environment, &mut channel, 530, &[timeout(outputs[2])]);
     block(&environment, &mut channel, 535, &[]);
     assert_eq!(ends(&channel), (vec![0, 1], vec![2]));
+}
+
+#[test]
+fn an_output_that_was_taken_pays_for_one_as_large_whatever_else_of_its_hash_was_claimed() {
+    // Twins with a smaller one of the same hash between them, and dust.
+    let mut spec = spec();
+    let twin = spec.htlcs[&(Direction::Outbound, 0)].clone();
+    spec.htlcs.insert((Direction::Outbound, 2), twin);
+    let small = spec.htlcs.get_mut(&(Direction::Outbound, 1)).unwrap();
+    small.amount_msat /= 2;
+    let small_msat = small.amount_msat;
+    let (environment, mut channel, _) = closed(pair(&spec));
+    let outbound = &mut channel.record.outbound;
+    outbound.get_mut(&1).unwrap().add.amount_msat = small_msat;
+    for (htlc_id, amount_msat) in [(2, None), (7, Some(100_000))] {
+        let mut other = forwarded(0);
+        other.add.htlc_id = htlc_id;
+        other.add.amount_msat = amount_msat.unwrap_or(other.add.amount_msat);
+        outbound.insert(htlc_id, other);
+    }
+    let outputs = [0, 1, 2].map(|id| output_of(&environment, &channel, id));
+    expires_upstream(&mut channel, 0, 520);
+    // The dust would be over by then; its peer is told of no block before.
+    block(&environment, &mut channel, 517, &[claim(outputs[0], 1)]);
+    assert_eq!(ends(&channel), (vec![0, 7], vec![]));
+    let given_up = channel.record.outbound.get_mut(&0).unwrap();
+    given_up.failed_back = true;
+    block(&environment, &mut channel, 518, &[]);
+    assert_eq!(ends(&channel), (vec![0, 7, 2], vec![]));
+    block(&environment, &mut channel, 519, &[timeout(outputs[1])]);
+    block(&environment, &mut channel, 520, &[timeout(outputs[2])]);
+    block(&environment, &mut channel, 525, &[]);
+    assert_eq!(ends(&channel), (vec![0, 7, 2], vec![1]));
+}
+
+#[test]
+fn dust_that_the_miners_have_is_claimed_upstream_if_a_message_told_a_preimage_of_its_hash() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let mut dust = forwarded(2);
+    dust.add.htlc_id = 7;
+    dust.add.amount_msat = 100_000;
+    channel.record.outbound.insert(7, dust);
+    let told = UpdateStep::FulfillHtlc {
+        htlc_id: 2,
+        preimage: preimage(2),
+    };
+    let mut out = Outbox::default();
+    channel.commit(vec![told], &mut out).expect("it fits");
+    block(&environment, &mut channel, CLOSED_AT + 5, &[]);
+    assert_eq!(ends(&channel), (vec![2, 7], vec![]));
+}
+
+#[test]
+fn an_htlc_that_came_back_by_the_chain_is_failed_though_its_preimage_is_known() {
+    let (environment, mut channel, _) = closed(pair(&spec()));
+    let [first, second] = [0, 1].map(|id| output_of(&environment, &channel, id));
+    block(&environment, &mut channel, 101, &[claim(first, 1)]);
+    block(&environment, &mut channel, 501, &[timeout(second)]);
+    block(&environment, &mut channel, 506, &[]);
+    assert_eq!(ends(&channel), (vec![0], vec![1]));
+}
+
+#[test]
+fn an_htlc_that_only_the_peer_can_take_from_a_commitment_unknown_here_is_kept_until_upstream_is_due()
+ {
+    let pair = pair(&spec());
+    let commitment = pair.b.commitment_transaction();
+    let mut record = pair.a.record;
+    // An old state: the peer has gone on since, and one HTLC of these was removed.
+    record.counterparty.number -= 1;
+    record.outbound = [0, 2].map(|id| (id, forwarded(id))).into();
+    let mut removed = forwarded(2);
+    removed.add.htlc_id = 5;
+    removed.add.amount_msat = 77_777_000;
+    record.outbound.insert(5, removed);
+    let environment = pair.a.environment;
+    let mut channel = Channel::loaded(record, 1);
+    block(&environment, &mut channel, CLOSED_AT, &[commitment]);
+    let spend = channel.position(&environment).unwrap().spend;
+    assert!(matches!(spend, FundingSpend::Unknown { .. }), "{spend:?}");
+    block(&environment, &mut channel, CLOSED_AT + 5, &[]);
+    assert_eq!(ends(&channel), (vec![], vec![5]));
+    // Long after it expired.
+    block(&environment, &mut channel, 1_000, &[]);
+    assert_eq!(ends(&channel), (vec![], vec![5]));
+    expires_upstream(&mut channel, 0, 1_004);
+    block(&environment, &mut channel, 1_001, &[]);
+    assert_eq!(ends(&channel), (vec![], vec![5, 0]));
+    assert!(channel.record.outbound.contains_key(&2));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::effect::Effect;
 use crate::input::PlacedTransaction;
 use crate::message::Message;
 
+use super::onchain::ShownPreimages;
 use super::{BestBlock, Node};
 
 /// What the user is told of a channel that was closed by agreement.
@@ -29,11 +30,13 @@ impl Node {
         out: &mut Outbox,
     ) {
         self.best_block = block;
+        self.at_tip = is_tip;
+        let shown = self.preimages_in(transactions);
         let ids: Vec<_> = self.channels.keys().copied().collect();
         for channel_id in ids {
-            if let Err(error) =
-                self.connect_to_channel(channel_id, block, is_tip, transactions, out)
-            {
+            let connected =
+                self.connect_to_channel(channel_id, block, is_tip, transactions, &shown, out);
+            if let Err(error) = connected {
                 self.handle_channel_error(channel_id, error, out);
             }
         }
@@ -46,6 +49,7 @@ impl Node {
         block: BestBlock,
         is_tip: bool,
         transactions: &[PlacedTransaction],
+        shown: &ShownPreimages,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
         let environment = self.environment.clone();
@@ -57,7 +61,13 @@ impl Node {
             .iter()
             .find(|placed| placed.transaction.compute_txid() == funding.txid);
         match placed {
-            Some(placed) => channel.funding_seen(&environment, block.height, placed, out)?,
+            Some(placed) => {
+                let was_backed = channel.is_backed();
+                channel.funding_seen(&environment, block.height, placed, out)?;
+                if !was_backed {
+                    self.tell_backed_again(channel_id, out);
+                }
+            }
             // A reorganisation took it out while the node was down.
             None if channel
                 .record
@@ -69,7 +79,7 @@ impl Node {
             }
             None => {}
         }
-        self.connect_onchain(channel_id, block, is_tip, transactions, out)?;
+        self.connect_onchain(channel_id, block, is_tip, transactions, shown, out)?;
         if let Some(channel) = self.channels.get(&channel_id).filter(|_| is_tip) {
             channel.publish_funding(out);
         }

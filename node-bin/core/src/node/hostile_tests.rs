@@ -482,6 +482,42 @@ fn an_htlc_that_waits_until_it_is_about_to_expire_is_given_back() {
 }
 
 #[test]
+fn a_payment_stays_claimable_at_a_start_though_the_acks_of_an_earlier_claim_of_its_hash_were_lost()
+{
+    let mut world = testing::world("hold-claim");
+    while world.phase < 2 {
+        assert!(world.advance());
+    }
+    let victim = &world.nodes[C];
+    let mut stored = victim.disk.stored().unwrap();
+    let payment = world.flow.payments[0].clone();
+    let snapshot = &mut stored.channels[0].snapshot;
+    let gone = InboundHtlcId {
+        channel_id: snapshot.parameters.channel_id,
+        htlc_id: 1_000,
+    };
+    snapshot.raise(MonitorEvent::InboundMppClaimPersisted {
+        htlc_id: gone.htlc_id,
+        claim: MppClaim {
+            payment_hash: payment.payment_hash,
+            preimage: payment.preimage,
+            amount_msat: payment.amount_msat,
+            parts: vec![gone],
+        },
+    });
+    let (node, ..) = Node::load(
+        victim.environment.clone(),
+        victim.policy.clone(),
+        stored,
+        victim.engine.as_ref().unwrap().node.best_block,
+        surroundings(),
+    )
+    .unwrap();
+    let known = &node.claimables[&payment.payment_hash];
+    assert!(known.complete, "{known:?}");
+}
+
+#[test]
 fn two_claims_of_one_hash_are_both_resumed_at_a_start() {
     let mut world = flows::start("mpp-hold", 1).unwrap();
     const D: usize = 3;
@@ -708,10 +744,14 @@ fn a_peer_that_does_not_revoke_or_reestablish_is_hung_up_on() {
 }
 
 fn block_with(height: u32, transactions: Vec<PlacedTransaction>) -> Input {
+    block_at(height, true, transactions)
+}
+
+fn block_at(height: u32, is_tip: bool, transactions: Vec<PlacedTransaction>) -> Input {
     Input::BlockConnected {
         height,
         hash: bitcoin::hashes::Hash::all_zeros(),
-        is_tip: true,
+        is_tip,
         transactions,
     }
 }
@@ -833,4 +873,75 @@ fn no_preimage_goes_out_over_a_channel_whose_funding_was_taken_off() {
     world.run_to_rest();
     assert!(world.flow.payments[0].was_sent(&world));
     assert_eq!(rest::complaints(&world), Vec::<String>::new());
+}
+
+/// How often C's user was told that the payment can be claimed.
+fn times_claimable(world: &World) -> usize {
+    let told = world.nodes[C].user.handled();
+    told.filter(|event| matches!(event, UserEvent::PaymentClaimable { .. }))
+        .count()
+}
+
+#[test]
+fn no_preimage_goes_out_over_a_closed_channel_whose_funding_was_taken_off_before() {
+    let mut world = testing::world("hold-claim");
+    while world.phase < 2 {
+        assert!(world.advance());
+    }
+    let all = fundings(&world);
+    see_anew(&mut world, C, &all[1..], &[]);
+    let channel_id = channel_between(&world, C, B);
+    let command = Command::ForceClose { channel_id };
+    world.input(C, Input::Command { id: 99, command });
+    let preimage = world.flow.payments[0].preimage;
+    let command = Command::Claim { preimage };
+    world.input(C, Input::Command { id: 100, command });
+    let mut engine = engine_of(&world, C);
+    drive(&mut engine);
+    let record = &engine.node.channels[&channel_id].record;
+    assert!(record.closure.is_some());
+    assert!(record.inbound[&0].resolution.is_none());
+}
+
+#[test]
+fn a_user_that_was_not_let_claim_hears_of_the_payment_again_when_the_funding_is_back() {
+    let mut world = testing::world("hold-claim");
+    while world.phase < 2 {
+        assert!(world.advance());
+    }
+    let all = fundings(&world);
+    see_anew(&mut world, C, &all[1..], &[]);
+    world.run_to_rest();
+    assert_eq!(times_claimable(&world), 1);
+    see_anew(&mut world, C, &all[1..], &all[1..]);
+    world.run_to_rest();
+    assert_eq!(times_claimable(&world), 2);
+}
+
+#[test]
+fn a_payment_that_comes_up_while_blocks_are_caught_up_with_is_told_of_at_the_tip() {
+    let mut world = testing::world("hold-claim");
+    let all = fundings(&world);
+    see_anew(&mut world, C, &all[1..], &[]);
+    while !testing::has_event(&world, C, B, EventKind::Accepted) {
+        assert!(world.advance());
+    }
+    let mut engine = engine_of(&world, C);
+    let tells = |engine: &mut Engine| {
+        let effects = drive(engine);
+        let mut told = effects.iter();
+        told.any(|effect| {
+            let is_claimable =
+                |event: &UserEvent| matches!(event, UserEvent::PaymentClaimable { .. });
+            matches!(effect, Effect::Tell { event, .. } if is_claimable(event))
+        })
+    };
+    let height = engine.node.best_block.height;
+    let (_, funding) = all[1].clone();
+    engine.input(block_at(height + 1, false, vec![funding]));
+    assert!(!tells(&mut engine));
+    engine.input(block_at(height + 2, false, Vec::new()));
+    assert!(!tells(&mut engine));
+    engine.input(empty_block(height + 3));
+    assert!(tells(&mut engine));
 }

@@ -134,6 +134,8 @@ pub struct Node {
     drawn: u32,
     /// Deferred events are told in the first pass only.
     pub(crate) starting: bool,
+    /// The last block was the chain's tip: what is decided by how much time is left can be.
+    at_tip: bool,
 }
 
 /// What follows when the user has handled something.
@@ -189,6 +191,7 @@ impl Node {
             surroundings,
             drawn: 0,
             starting: true,
+            at_tip: true,
         };
         let mut durable = Vec::new();
         for stored in stored.channels {

@@ -13,6 +13,7 @@ use crate::channel::LEAST_FEERATE_PER_KW;
 use crate::channel::onchain::{DueSecondStage, Position};
 use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::Effect;
+use crate::event::EventId;
 use crate::input::PlacedTransaction;
 use crate::onchain::claims::{Claim, ClaimError, ClaimPath, claim_transaction};
 use crate::record::Closure;
@@ -36,6 +37,9 @@ fn is_uncontested(claim: &Claim) -> bool {
     matches!(claim.path, ClaimPath::Delayed { .. } | ClaimPath::Balance)
 }
 
+/// Preimages that a block shows.
+pub(super) type ShownPreimages = BTreeMap<PaymentHash, PaymentPreimage>;
+
 impl Node {
     /// Gives a channel a block: its end, if it ends there, and what that decides.
     pub(super) fn connect_onchain(
@@ -44,6 +48,7 @@ impl Node {
         block: BestBlock,
         is_tip: bool,
         transactions: &[PlacedTransaction],
+        shown: &ShownPreimages,
         out: &mut Outbox,
     ) -> Result<(), ChannelError> {
         let environment = self.environment.clone();
@@ -66,7 +71,10 @@ impl Node {
         let Some(channel) = self.channels.get(&channel_id) else {
             return Ok(());
         };
-        let known = |hash: &PaymentHash| self.outbound_preimage(hash);
+        let known = |hash: &PaymentHash| {
+            let here = shown.get(hash).copied();
+            here.or_else(|| self.known_preimage(hash))
+        };
         let steps = channel.due_steps(position.as_deref(), block.height, is_tip, &known);
         let Some(channel) = self.channels.get_mut(&channel_id) else {
             return Ok(());
@@ -78,11 +86,38 @@ impl Node {
         Ok(())
     }
 
-    /// A preimage that a peer has claimed any HTLC of this hash with.
-    fn outbound_preimage(&self, hash: &PaymentHash) -> Option<PaymentPreimage> {
+    /// A preimage that any HTLC of this hash was claimed with.
+    pub(super) fn known_preimage(&self, hash: &PaymentHash) -> Option<PaymentPreimage> {
         let channels = self.channels.values();
-        let mut preimages = channels.filter_map(|channel| channel.record.outbound_preimage(hash));
+        let mut preimages = channels.filter_map(|channel| channel.record.preimage_of(hash));
         preimages.next()
+    }
+
+    /// What a block shows, before any channel decides by it: which of them comes first must not matter.
+    pub(super) fn preimages_in(&self, transactions: &[PlacedTransaction]) -> ShownPreimages {
+        let awaits = |channel: &Channel| {
+            channel.record.closure.is_some() && !channel.record.outbound.is_empty()
+        };
+        if !self.channels.values().any(awaits) {
+            return ShownPreimages::new();
+        }
+        let inputs = transactions
+            .iter()
+            .flat_map(|placed| &placed.transaction.input);
+        let witnesses = inputs.flat_map(|input| input.witness.iter());
+        let preimages = witnesses.filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        preimages
+            .map(|bytes| (PaymentPreimage(bytes).into(), PaymentPreimage(bytes)))
+            .collect()
+    }
+
+    /// A preimage for an HTLC that was given up upstream while its peer could still take it, known by the time that
+    /// this is told.
+    pub(super) fn late_preimage(&self, id: EventId) -> Option<PaymentPreimage> {
+        let channel = self.channels.get(&id.channel_id)?;
+        let htlc = channel.record.outbound.get(&id.key.htlc_id)?;
+        let hash = htlc.failed_back.then_some(htlc.add.payment_hash)?;
+        self.known_preimage(&hash)
     }
 
     /// Publishes what is the holder's and not in a block, for every channel that something has happened

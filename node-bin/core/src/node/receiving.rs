@@ -5,6 +5,7 @@
 //! The seed's inbound claims of several parts; `corrections.md`, 11; BOLT 4, "Basic Multi-Part Payments".
 
 use bitcoin::hashes::{Hash, sha256};
+use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage, PaymentSecret};
 
 use crate::channel::{Channel, Outbox};
@@ -68,6 +69,14 @@ impl Claimable {
 /// invoice for any amount asks for 0.
 fn is_far_too_much(amount_msat: u64, asked_msat: Option<u64>) -> bool {
     asked_msat.is_some_and(|asked| asked > 0 && amount_msat > asked.saturating_mul(2))
+}
+
+fn claimable_event(payment_hash: PaymentHash, known: &Claimable) -> UserEvent {
+    UserEvent::PaymentClaimable {
+        payment_hash,
+        amount_msat: known.sum_msat(),
+        keysend_preimage: known.keysend_preimage,
+    }
 }
 
 /// How far a claim is.
@@ -140,11 +149,7 @@ impl Node {
             return Ok(());
         }
         known.complete = true;
-        let event = UserEvent::PaymentClaimable {
-            payment_hash: hash,
-            amount_msat: known.sum_msat(),
-            keysend_preimage: known.keysend_preimage,
-        };
+        let event = claimable_event(hash, known);
         self.tell(event, TellPurpose::News, None, out);
         Ok(())
     }
@@ -175,9 +180,14 @@ impl Node {
         if part.cltv_expiry <= height + least_blocks {
             return Err(refuse());
         }
-        // A second payment for a hash that is being claimed would be money for nothing.
-        let is_claimed = |id: &ClaimId| id.payment_hash == meant.payment_hash;
-        if self.claims.keys().any(is_claimed) {
+        // A second payment for a hash that is being claimed would be money for nothing. What a start finds claimed
+        // on all its channels may have been over when this was found good.
+        let is_under_way = |known: &Claim| {
+            let mut parts = known.claim.parts.iter();
+            known.claim.payment_hash == meant.payment_hash
+                && !(self.starting && parts.all(|part| self.is_claimed_part(*part)))
+        };
+        if self.claims.values().any(is_under_way) {
             return Err(refuse());
         }
         match (&meant.keysend_preimage, &meant.payment_secret) {
@@ -256,6 +266,24 @@ impl Node {
         };
         self.begin_claim(claim, out);
         Ok(Done::Begun)
+    }
+
+    /// The funding of a channel is in a block again: whoever was not let claim what came over it hears of it once
+    /// more.
+    pub(super) fn tell_backed_again(&mut self, channel_id: ChannelId, out: &mut Outbox) {
+        let is_of = |known: &Claimable| {
+            let mut parts = known.parts.iter();
+            known.complete && parts.any(|part| part.id.channel_id == channel_id)
+        };
+        let waiting: Vec<_> = self
+            .claimables
+            .iter()
+            .filter(|(_, known)| is_of(known))
+            .map(|(hash, known)| claimable_event(*hash, known))
+            .collect();
+        for event in waiting {
+            self.tell(event, TellPurpose::News, None, out);
+        }
     }
 
     fn begin_claim(&mut self, claim: MppClaim, out: &mut Outbox) {

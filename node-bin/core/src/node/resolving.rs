@@ -11,6 +11,7 @@ use crate::event::{EventId, EventKind, Failure, MonitorEvent};
 use crate::onion::{self, OwnFailure};
 use crate::record::Rejection;
 use crate::source::{HtlcSource, InboundHtlcId, InboundPart};
+use crate::update::UpdateStep;
 
 use super::{Node, TellPurpose};
 
@@ -39,7 +40,7 @@ impl Node {
                 let is_durable = pending.made_by <= channel.volatile.durable;
                 let may = (is_durable || pending.event.may_surface_early())
                     && (self.starting || !pending.event.is_deferred())
-                    && (channel.is_backed() || !pending.event.is_accept());
+                    && (!pending.event.is_accept() || (channel.is_backed() && self.at_tip));
                 if may && !channel.volatile.surfaced.contains(&key) {
                     let id = EventId {
                         channel_id: channel.id(),
@@ -80,7 +81,10 @@ impl Node {
             MonitorEvent::ForwardedHtlcFailed {
                 source, failure, ..
             } => match source {
-                HtlcSource::Forward { parts } => self.fail_forward(&parts, &failure, out),
+                HtlcSource::Forward { parts } => match self.late_preimage(id) {
+                    Some(preimage) => self.claim_given_up(id, preimage, out),
+                    None => self.fail_forward(&parts, &failure, out),
+                },
                 HtlcSource::Own {
                     payment_id,
                     part,
@@ -171,7 +175,10 @@ impl Node {
             };
             let claimed = channel.claim_inbound(part.id.htlc_id, preimage, None, out);
             let inbound = channel.record.inbound.get(&part.id.htlc_id);
-            is_paid &= inbound.is_some_and(|htlc| htlc.preimage().is_some());
+            // A refusal that is signed may become irrevocable yet, and a closed channel's HTLC be taken back.
+            is_paid &= inbound.is_some_and(|htlc| htlc.preimage().is_some())
+                && !channel.record.is_refusal_signed(part.id.htlc_id)
+                && channel.record.closure.is_none();
             if let Err(error) = claimed {
                 self.handle_channel_error(part.id.channel_id, error, out);
             }
@@ -191,6 +198,18 @@ impl Node {
         let store = crate::effect::Store::Monitor(first.id.channel_id);
         self.forwarded.insert(id, false);
         self.tell(event, TellPurpose::Forwarded(id), Some(store), out);
+    }
+
+    /// An HTLC was to be failed upstream though its peer could still take it; by now its preimage is known.
+    fn claim_given_up(&mut self, id: EventId, preimage: PaymentPreimage, out: &mut Outbox) {
+        let Some(channel) = self.channels.get_mut(&id.channel_id) else {
+            return;
+        };
+        let htlc_id = id.key.htlc_id;
+        let step = UpdateStep::OutboundClaimed { htlc_id, preimage };
+        if let Err(error) = channel.commit(vec![step], out) {
+            self.handle_channel_error(id.channel_id, error, out);
+        }
     }
 
     /// The downstream failure goes upstream: irrevocable down there, or it would not be told.

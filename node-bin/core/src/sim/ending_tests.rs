@@ -15,8 +15,13 @@ use super::schedule::Action;
 use super::testing::{A, B, C, channel, record, was_claimed, world, world_when};
 use super::tests::{campaign, expect_clean};
 use super::world::{Persistence, Schedule, World};
-use crate::effect::UserEvent;
-use crate::record::Closure;
+use crate::channel::Outbox;
+use crate::channel::onchain::LATENCY_GRACE_PERIOD_BLOCKS;
+use crate::effect::{Effect, Store, UserEvent};
+use crate::engine::Engine;
+use crate::input::{Command, Input, PlacedTransaction, Surroundings};
+use crate::record::{Closure, Resolution};
+use crate::update::UpdateStep;
 
 /// A test's time. What it did not come to, the next one may.
 const TIME_LIMIT: Duration = Duration::from_secs(4);
@@ -300,6 +305,166 @@ fn a_claim_after_an_early_failure_upstream_costs_no_channel() {
     });
     assert_eq!(forwarded, Some(None), "B was not paid for it");
     assert_eq!(record(&world, A, B).closure, None);
+}
+
+/// B's node in a world in which C's HTLC is on the chain and undecided, and the height at which B gives it up
+/// upstream.
+fn about_to_give_up() -> (World, Engine, u32) {
+    let world = world_when("force-timeout", |w| has_ended(w, B, C));
+    let engine = world.nodes[B].engine.clone().expect("B is up");
+    let htlc = &record(&world, B, C).outbound[&0];
+    let upstream = htlc.source.parts()[0].cltv_expiry;
+    (world, engine, upstream - LATENCY_GRACE_PERIOD_BLOCKS)
+}
+
+fn block(height: u32, transactions: Vec<PlacedTransaction>) -> Input {
+    Input::BlockConnected {
+        height,
+        hash: bitcoin::hashes::Hash::all_zeros(),
+        is_tip: true,
+        transactions,
+    }
+}
+
+/// Carries out everything; writes are durable at once, or not at all.
+fn drive(engine: &mut Engine, is_durable: bool) -> Vec<(Store, u64)> {
+    let mut written = Vec::new();
+    let mut surroundings = || Surroundings {
+        entropy: [7; 32],
+        now_s: super::node::NOW_S,
+    };
+    while let Some(effect) = engine.next(&mut surroundings) {
+        if let Effect::Persist(write) = &effect {
+            written.push((write.store, write.sequence));
+            if is_durable {
+                engine.persisted(write.store, write.sequence);
+            }
+        }
+    }
+    written
+}
+
+/// What became of the HTLC upstream.
+fn upstream(world: &World, engine: &Engine) -> Option<Resolution> {
+    let channel_id = channel(world, B, A);
+    let record = &engine.node.channels[&channel_id].record;
+    record.inbound[&0].resolution.clone()
+}
+
+#[test]
+fn an_htlc_is_given_up_upstream_three_blocks_before_it_expires_there() {
+    let (world, mut engine, height) = about_to_give_up();
+    engine.input(block(height - 1, Vec::new()));
+    drive(&mut engine, true);
+    assert_eq!(upstream(&world, &engine), None);
+    engine.input(block(height, Vec::new()));
+    drive(&mut engine, true);
+    let rejected = matches!(upstream(&world, &engine), Some(Resolution::Rejected { .. }));
+    assert!(rejected);
+}
+
+#[test]
+fn an_htlc_is_not_given_up_upstream_if_the_same_block_shows_its_preimage_anywhere() {
+    let (world, mut engine, height) = about_to_give_up();
+    let preimage = world.flow.payments[0].preimage;
+    let elsewhere = Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![bitcoin::TxIn {
+            witness: bitcoin::Witness::from_slice(&[vec![0; 71], preimage.0.to_vec()]),
+            ..bitcoin::TxIn::default()
+        }],
+        output: Vec::new(),
+    };
+    let placed = PlacedTransaction {
+        index: 1,
+        transaction: elsewhere,
+    };
+    engine.input(block(height, vec![placed]));
+    drive(&mut engine, true);
+    let claimed = Some(Resolution::Claimed { preimage });
+    assert_eq!(upstream(&world, &engine), claimed);
+}
+
+/// Another HTLC of the same hash comes to B over the channel with A, and is claimed.
+fn claim_another(world: &World, engine: &mut Engine) {
+    let channel_id = channel(world, B, A);
+    let channel = engine.node.channels.get_mut(&channel_id).unwrap();
+    let mut other = channel.record.inbound[&0].clone();
+    other.add.htlc_id = 50;
+    other.add.cltv_expiry += 1_000;
+    other.resolution = Some(Resolution::Claimed {
+        preimage: world.flow.payments[0].preimage,
+    });
+    channel.record.inbound.insert(50, other);
+}
+
+#[test]
+fn an_htlc_is_not_given_up_upstream_if_another_of_its_hash_was_claimed_there() {
+    let (world, mut engine, height) = about_to_give_up();
+    claim_another(&world, &mut engine);
+    engine.input(block(height, Vec::new()));
+    drive(&mut engine, true);
+    let preimage = world.flow.payments[0].preimage;
+    let claimed = Some(Resolution::Claimed { preimage });
+    assert_eq!(upstream(&world, &engine), claimed);
+}
+
+#[test]
+fn a_preimage_that_comes_while_the_decision_to_give_up_is_written_goes_upstream() {
+    let (world, mut engine, height) = about_to_give_up();
+    engine.input(block(height, Vec::new()));
+    let written = drive(&mut engine, false);
+    assert!(!written.is_empty());
+    assert_eq!(upstream(&world, &engine), None);
+    claim_another(&world, &mut engine);
+    for (store, sequence) in written {
+        engine.persisted(store, sequence);
+    }
+    drive(&mut engine, true);
+    let preimage = world.flow.payments[0].preimage;
+    let claimed = Some(Resolution::Claimed { preimage });
+    assert_eq!(upstream(&world, &engine), claimed);
+}
+
+#[test]
+fn no_gain_is_told_of_a_forward_that_was_given_up_on_a_channel_that_has_closed_as_well() {
+    let (world, mut engine, height) = about_to_give_up();
+    engine.input(block(height, Vec::new()));
+    drive(&mut engine, true);
+    let inbound = channel(&world, B, A);
+    let command = Command::ForceClose {
+        channel_id: inbound,
+    };
+    engine.input(Input::Command { id: 99, command });
+    drive(&mut engine, true);
+    let outbound = channel(&world, B, C);
+    let preimage = world.flow.payments[0].preimage;
+    let step = UpdateStep::OutboundClaimed {
+        htlc_id: 0,
+        preimage,
+    };
+    let claimed = engine.node.channels.get_mut(&outbound).unwrap();
+    let mut out = Outbox::default();
+    claimed.commit(vec![step], &mut out).expect("it fits");
+    claimed.volatile.durable = claimed.record.sequence;
+    engine.input(Input::Tick);
+    let mut surroundings = || Surroundings {
+        entropy: [7; 32],
+        now_s: super::node::NOW_S,
+    };
+    let mut fees = Vec::new();
+    while let Some(effect) = engine.next(&mut surroundings) {
+        match effect {
+            Effect::Persist(write) => engine.persisted(write.store, write.sequence),
+            Effect::Tell {
+                event: UserEvent::PaymentForwarded { fee_msat, .. },
+                ..
+            } => fees.push(fee_msat),
+            _ => {}
+        }
+    }
+    assert_eq!(fees, [None]);
 }
 
 /// A contest of which B knows how it ended: by the claim.

@@ -19,6 +19,7 @@ pub(crate) mod host;
 pub(crate) mod logger;
 pub(crate) mod mailbox;
 pub(crate) mod names;
+mod reserve;
 pub(crate) mod rpc;
 pub(crate) mod sync;
 pub(crate) mod wallet;

@@ -9,13 +9,14 @@ use bdk_wallet::bitcoin::bip32::Xpriv;
 use bdk_wallet::signer::SignersContainer;
 use bdk_wallet::template::{Bip84, DescriptorTemplate};
 use bdk_wallet::{KeychainKind, SignOptions, Update, Wallet};
-use bitcoin::{Amount, Block, FeeRate, Network, OutPoint, Psbt, ScriptBuf, Transaction};
+use bitcoin::{Amount, Block, FeeRate, Network, OutPoint, Psbt, ScriptBuf, Transaction, TxOut};
 use lightning::chain::transaction::TransactionData;
 use lightning::chain::{BestBlock, Listen};
 use lightning::events::bump_transaction::Utxo;
 use lightning::events::bump_transaction::sync::WalletSourceSync;
 use lightning::sign::ChangeDestinationSourceSync;
 
+use super::reserve::expect_reserve;
 use crate::api::Balance;
 
 /// Witness weight of a P2WPKH input: the signature of at most 72 bytes, the key, their lengths and
@@ -33,6 +34,19 @@ pub enum WalletError {
     /// No transaction with these outputs.
     #[error("the wallet cannot pay that: {0}")]
     Build(String),
+    /// Too little would be left for fees.
+    #[error(
+        "the coins left would pay for the ends of {supported} channels on the chain, and there would be {channels}: give \
+         the wallet a coin of {reserve_sat} sat for each one that is missing"
+    )]
+    Reserve {
+        /// With the new one.
+        channels: usize,
+        /// For how many they suffice.
+        supported: u64,
+        /// For one.
+        reserve_sat: u64,
+    },
 }
 
 /// What the wallet is made of again after a reorganisation.
@@ -158,13 +172,19 @@ impl NodeWallet {
         }
     }
 
-    /// A signed transaction that pays to a script, and whose coins are spoken for from now on.
+    /// A signed transaction that pays to a script, and whose coins are spoken for from now on. It leaves enough
+    /// for the ends of so many channels.
+    ///
+    /// # Errors
+    ///
+    /// [`WalletError::Build`] if there is too little; [`WalletError::Reserve`] if there would be too little left.
     pub fn pay_to(
         &self,
         script: ScriptBuf,
         amount: Amount,
         sat_per_kw: u32,
         height: u32,
+        channels: usize,
     ) -> Result<Transaction, WalletError> {
         let build = |error: String| WalletError::Build(error);
         let mut past = self.past();
@@ -176,6 +196,7 @@ impl NodeWallet {
             .fee_rate(FeeRate::from_sat_per_kwu(u64::from(sat_per_kw)))
             .current_height(height);
         let mut psbt = builder.finish().map_err(|error| build(error.to_string()))?;
+        expect_reserve(&coins_after(&wallet, &psbt.unsigned_tx), channels)?;
         let signed = wallet
             .sign_with_signers(&mut psbt, &self.signers(), SignOptions::default())
             .map_err(|error| build(error.to_string()))?;
@@ -215,6 +236,29 @@ impl NodeWallet {
         let paid = past.paid.iter();
         wallet.apply_unconfirmed_txs(paid.map(|paid| (paid.clone(), self.next_moment())));
         Ok(wallet)
+    }
+}
+
+/// The wallet's coins when this transaction is in a block.
+fn coins_after(wallet: &Wallet, transaction: &Transaction) -> Vec<Utxo> {
+    let spent = spent_by(std::slice::from_ref(transaction));
+    let kept = wallet
+        .list_unspent()
+        .filter(|output| !spent.contains(&output.outpoint))
+        .map(|output| utxo(output.outpoint, output.txout));
+    let txid = transaction.compute_txid();
+    let made = (0..).zip(&transaction.output);
+    let change = made
+        .filter(|(_, output)| wallet.is_mine(output.script_pubkey.clone()))
+        .map(|(vout, output)| utxo(OutPoint::new(txid, vout), output.clone()));
+    kept.chain(change).collect()
+}
+
+fn utxo(outpoint: OutPoint, output: TxOut) -> Utxo {
+    Utxo {
+        outpoint,
+        output,
+        satisfaction_weight: EMPTY_SCRIPT_SIG_WEIGHT + P2WPKH_WITNESS_WEIGHT,
     }
 }
 
@@ -281,18 +325,10 @@ impl Listen for NodeWallet {
 impl WalletSourceSync for NodeWallet {
     fn list_confirmed_utxos(&self) -> Result<Vec<Utxo>, ()> {
         let wallet = self.wallet();
-        let utxo = |output: bdk_wallet::LocalOutput| Utxo {
-            outpoint: OutPoint {
-                txid: output.outpoint.txid,
-                vout: output.outpoint.vout,
-            },
-            output: output.txout,
-            satisfaction_weight: EMPTY_SCRIPT_SIG_WEIGHT + P2WPKH_WITNESS_WEIGHT,
-        };
         Ok(wallet
             .list_unspent()
             .filter(|output| output.chain_position.is_confirmed())
-            .map(utxo)
+            .map(|output| utxo(output.outpoint, output.txout))
             .collect())
     }
 
@@ -423,7 +459,7 @@ mod tests {
         let (wallet, coin, first) = with_coin();
         let script = ScriptBuf::new_op_return([1; 20]);
         let paid = wallet
-            .pay_to(script, Amount::from_sat(100_000), 253, BASE_HEIGHT + 1)
+            .pay_to(script, Amount::from_sat(100_000), 253, BASE_HEIGHT + 1, 0)
             .unwrap();
         assert_eq!(paid.input[0].previous_output, coin);
         let left = sats(&wallet);
@@ -446,7 +482,7 @@ mod tests {
         wallet.sign_psbt(psbt).unwrap();
         let open = || {
             let script = ScriptBuf::new_op_return([1; 20]);
-            wallet.pay_to(script, Amount::from_sat(100_000), 253, BASE_HEIGHT + 1)
+            wallet.pay_to(script, Amount::from_sat(100_000), 253, BASE_HEIGHT + 1, 0)
         };
         assert!(open().is_err());
         // Whoever signs again for the claim is offered the coin.
@@ -463,7 +499,7 @@ mod tests {
         let (before, _, first) = with_coin();
         let script = ScriptBuf::new_op_return([1; 20]);
         let amount = Amount::from_sat(100_000);
-        let signed = before.pay_to(script, amount, 1_000, BASE_HEIGHT + 1);
+        let signed = before.pay_to(script, amount, 1_000, BASE_HEIGHT + 1, 0);
         let signed = signed.unwrap();
         assert!(before.list_confirmed_utxos().unwrap().is_empty());
 
@@ -480,7 +516,7 @@ mod tests {
         let (before, _, first) = with_coin();
         let script = ScriptBuf::new_op_return([1; 20]);
         let amount = Amount::from_sat(100_000);
-        let funding = before.pay_to(script, amount, 1_000, BASE_HEIGHT + 1);
+        let funding = before.pay_to(script, amount, 1_000, BASE_HEIGHT + 1, 0);
         let funding = funding.unwrap();
         let second = block(first.block_hash(), 2, vec![funding.clone()]);
 
@@ -491,5 +527,28 @@ mod tests {
         assert_eq!(restarted.list_confirmed_utxos().unwrap().len(), 1);
         restarted.blocks_disconnected(BestBlock::new(first.block_hash(), BASE_HEIGHT + 1));
         assert!(restarted.list_confirmed_utxos().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_channel_is_opened_only_if_a_coin_is_left_for_the_end_of_each() {
+        let (wallet, _, first) = with_coin();
+        let open = |amount_sat: u64, channels: usize| {
+            let script = ScriptBuf::new_op_return([1; 20]);
+            let amount = Amount::from_sat(amount_sat);
+            wallet.pay_to(script, amount, 253, BASE_HEIGHT + 2, channels)
+        };
+        let refused = open(400_000, 1).unwrap_err().to_string();
+        assert!(
+            refused.contains("for the ends of 0 channels on the chain, and there would be 1"),
+            "{refused}"
+        );
+        // Nothing is spoken for by what came to nothing.
+        assert_eq!(wallet.list_confirmed_utxos().unwrap().len(), 1);
+        let paid = spending(&[foreign(3)], wallet.destination_script(), 500_000);
+        wallet.connect(&block(first.block_hash(), 2, vec![paid]), BASE_HEIGHT + 2);
+        assert!(open(400_000, 2).is_err());
+        assert!(open(400_000, 1).is_ok());
+        // The change of what was opened before counts, once.
+        assert!(open(100_000, 2).is_err());
     }
 }

@@ -31,10 +31,12 @@ impl Node {
             } => {
                 let amount = bitcoin::Amount::from_sat(channel_value_satoshis);
                 let height = self.manager.current_best_block().height;
-                let paid =
-                    self.host
-                        .wallet
-                        .pay_to(output_script, amount, self.host.fees.get(), height);
+                // What has to be left is for whoever embeds LDK to say: unmodified, it keeps nothing back.
+                let rate = self.host.fees.get();
+                let paid = self
+                    .host
+                    .wallet
+                    .pay_to(output_script, amount, rate, height, 0);
                 let funded = paid
                     .map_err(|error| error.to_string())
                     .and_then(|transaction| {

@@ -28,6 +28,20 @@ impl PointClass {
     }
 }
 
+/// What of a class all dry runs passed, and what only some did: both where there are both.
+pub(super) fn halves(class: PointClass, varies: impl Fn(&NodePoint) -> bool) -> Vec<PointClass> {
+    let (varying, steady): (Vec<_>, Vec<_>) = class.points.into_iter().partition(varies);
+    let halves = [(steady, false), (varying, true)];
+    let halves = halves.into_iter().filter(|(points, _)| !points.is_empty());
+    halves
+        .map(|(points, varies)| PointClass {
+            case_id: class.case_id.clone(),
+            points,
+            varies,
+        })
+        .collect()
+}
+
 /// Groups points into classes, in canonical order.
 ///
 /// An effect lies between a `.before` and whatever follows it. Between a `.after` and the `.before`

@@ -1,11 +1,13 @@
 //! One exploration: dry run, points, classes, and the cases chosen from them. Running them is `family`'s.
 
+use std::collections::BTreeSet;
+
 use faults::catalogue::family_of;
 use faults::{Action, Fault, NodePoint};
 use wildmatch::WildMatch;
 
 use super::campaign::{Campaign, PlannedCase, Ran};
-use super::classes::{PointClass, case_id_of, classes_of};
+use super::classes::{PointClass, case_id_of, classes_of, halves};
 use super::dry_runs::{LEAST_DRY_RUNS, MOST_DRY_RUNS, agree, classes_of_all};
 use super::family::{Explored, explore_all};
 use super::pairs::PointPair;
@@ -173,7 +175,7 @@ impl Exploration {
         };
         if self.fault() == ExploreFault::Close {
             if let Some(evidence) = &judged.evidence {
-                self.choose_races(evidence, &reached, &mut begun);
+                self.choose_races(evidence, &runs, &mut begun);
             }
         } else {
             begun.classes = self.with_fault(classes_of_all(&runs, self.options.every_point));
@@ -229,8 +231,17 @@ impl Exploration {
         ended
     }
 
-    /// The scenario's closes at the chosen points.
-    fn choose_races(&self, evidence: &Evidence, reached: &[ReachedPoint], begun: &mut Begun) {
+    /// The scenario's closes at the chosen points of the first dry run. Where the others passed a point tells whether
+    /// it varies.
+    fn choose_races(&self, evidence: &Evidence, runs: &[Vec<ReachedPoint>], begun: &mut Begun) {
+        let Some((reached, others)) = runs.split_first() else {
+            return;
+        };
+        let others: Vec<BTreeSet<&NodePoint>> = others
+            .iter()
+            .map(|run| run.iter().map(|reached| &reached.point).collect())
+            .collect();
+        let varies = |point: &NodePoint| others.iter().any(|run| !run.contains(point));
         for race in &self.scenario.races {
             let from = race.from.as_deref();
             let begins = from.map_or(Some(0), |step| step_began(evidence, step));
@@ -241,20 +252,16 @@ impl Exploration {
                 .cloned()
                 .collect();
             for class in classes_of(&raced, self.options.every_point) {
-                if begun
-                    .classes
-                    .iter()
-                    .all(|known| known.points != class.points)
-                {
-                    begun.classes.push(class);
+                for class in halves(class, varies) {
+                    let mut known = begun.classes.iter();
+                    if known.all(|known| known.points != class.points) {
+                        begun.classes.push(class);
+                    }
                 }
             }
-            begun.races.extend(race_classes(
-                &self.scenario,
-                race,
-                &raced,
-                self.options.every_point,
-            ));
+            let every_point = self.options.every_point;
+            let races = race_classes(&self.scenario, race, &raced, varies, every_point);
+            begun.races.extend(races);
         }
         let fits = self.fits();
         let all = std::mem::take(&mut begun.races);
@@ -389,7 +396,7 @@ impl Exploration {
             pair: None,
             race: Some(record_race(race)),
             attempts: ATTEMPTS,
-            varies: false,
+            varies: race.varies,
         }
     }
 

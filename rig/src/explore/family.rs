@@ -112,6 +112,12 @@ fn races_of(begun: &[(&Exploration, Begun)]) -> Raced {
             by_id.insert(&race.case_id, (exploration, race));
         }
     }
+    let mut varying: BTreeSet<(&str, &NodePoint)> = BTreeSet::new();
+    for (exploration, one) in begun {
+        let classes = one.classes.iter().filter(|class| class.varies);
+        let points = classes.flat_map(|class| &class.points);
+        varying.extend(points.map(|point| (exploration.prefix.as_str(), point)));
+    }
     let mut raced = Raced {
         cases: Vec::new(),
         record: None,
@@ -139,12 +145,14 @@ fn races_of(begun: &[(&Exploration, Begun)]) -> Raced {
             case_id: race.case_id.clone(),
             race: record_race(race),
             selected,
+            varies: race.varies,
         });
         if selected {
             let scenario = exploration.prefix.as_str();
             let fresh = race
                 .points
                 .iter()
+                .filter(|point| varying.contains(&(scenario, *point)) == race.varies)
                 .filter(|point| counted.insert((scenario, point)));
             let fresh: Vec<NodePoint> = fresh.cloned().collect();
             for point in &race.points {

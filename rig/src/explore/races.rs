@@ -15,10 +15,12 @@ use crate::scenario::{NodeKind, Race, Scenario};
 pub struct RaceClass {
     /// Name of the case that stands for it.
     pub case_id: String,
-    /// The points in the order they are passed; the first stands for all.
+    /// The points in the order they are passed, those that vary last; the first stands for all.
     pub points: Vec<NodePoint>,
     /// What happens there.
     pub action: Action,
+    /// Not every dry run passed any of the points.
+    pub varies: bool,
 }
 
 impl RaceClass {
@@ -42,11 +44,13 @@ enum By {
     Peer,
 }
 
-/// The cases of one race, from the points that its node passed.
+/// The cases of one race, from the points that its node passed. A point that every dry run passed stands for its
+/// class where there is one; else the class `varies`.
 pub fn race_classes(
     scenario: &Scenario,
     race: &Race,
     reached: &[ReachedPoint],
+    varies: impl Fn(&NodePoint) -> bool,
     every_point: bool,
 ) -> Vec<RaceClass> {
     let mut taken = BTreeSet::new();
@@ -61,10 +65,13 @@ pub fn race_classes(
                 };
                 let and_killed = if kill { "-kill" } else { "" };
                 let suffix = format!(".close-{}-by-{who}{and_killed}", group.join("_"));
-                for points in grouped(scenario, race, reached, by, kill, every_point) {
+                for mut points in grouped(scenario, race, reached, by, kill, every_point) {
+                    // Keeps the order of those that are alike.
+                    points.sort_by_key(&varies);
                     let id = format!("{}{suffix}", case_id_of(&points[0]));
                     classes.push(RaceClass {
                         case_id: unique(id, &mut taken),
+                        varies: varies(&points[0]),
                         points,
                         action: Action::Close {
                             closes: closes.clone(),

@@ -51,7 +51,7 @@ fn sizes(classes: &[RaceClass], ending: &str) -> Vec<usize> {
 #[test]
 fn every_group_closes_by_either_side_with_and_without_a_kill() {
     let (scenario, race) = raced(NodeKind::Unified);
-    let classes = race_classes(&scenario, &race, &points(), true);
+    let classes = race_classes(&scenario, &race, &points(), |_| false, true);
     // Six points, two groups, four ways.
     assert_eq!(classes.len(), 48);
     let named = |ending: &str| {
@@ -77,7 +77,7 @@ fn every_group_closes_by_either_side_with_and_without_a_kill() {
 #[test]
 fn points_at_which_a_close_meets_the_same_world_are_one_class() {
     let (scenario, race) = raced(NodeKind::Unified);
-    let classes = race_classes(&scenario, &race, &points(), false);
+    let classes = race_classes(&scenario, &race, &points(), |_| false, false);
     // The peer has heard the same up to the message.
     assert_eq!(sizes(&classes, ".close-A-B-by-peer"), [4, 1, 1]);
     // The node takes the close when the effect under way is done.
@@ -85,9 +85,28 @@ fn points_at_which_a_close_meets_the_same_world_are_one_class() {
     // With a kill it is what the kill leaves behind.
     assert_eq!(sizes(&classes, ".close-A-B-by-us-kill"), [1, 1, 2, 1, 1]);
     let (scenario, race) = raced(NodeKind::Stock);
-    let classes = race_classes(&scenario, &race, &points(), false);
+    let classes = race_classes(&scenario, &race, &points(), |_| false, false);
     // It takes nothing in before it has done with an input.
     assert_eq!(sizes(&classes, ".close-A-B-by-us"), [5, 1]);
+}
+
+#[test]
+fn a_point_that_varies_stands_for_a_close_only_where_no_steady_one_does() {
+    let (scenario, race) = raced(NodeKind::Unified);
+    let is_message = |point: &NodePoint| point.point.name.starts_with("send.");
+    let all = points();
+    let classes = race_classes(&scenario, &race, &all, is_message, false);
+    let ending = ".close-A-B-by-us-kill";
+    let of_kind = classes
+        .iter()
+        .filter(|class| class.case_id.ends_with(ending));
+    let told: Vec<(String, bool)> = of_kind
+        .map(|class| (class.points[0].point.name.clone(), class.varies))
+        .collect();
+    // The message's `.before` is one class with the end of the write before it.
+    assert_eq!(told.iter().filter(|(_, varies)| *varies).count(), 1);
+    assert!(told.contains(&("persist.monitor_update.after".to_owned(), false)));
+    assert!(told.contains(&("send.revoke_and_ack.after".to_owned(), true)));
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub struct Totals {
     pub varying: u64,
     /// Pairs of kills, if they were looked for.
     pub pairs: Option<u64>,
-    /// Closes at points, if they were looked for.
+    /// Closes at points that every dry run passed, if they were looked for.
     pub closes: Option<u64>,
 }
 
@@ -36,7 +36,10 @@ impl Totals {
             points: points as u64,
             varying: varying as u64,
             pairs: pairs.map(|pairs| pairs.pairs.len() as u64),
-            closes: races.map(|races| races.races.len() as u64),
+            closes: races.map(|races| {
+                let steady = races.races.iter().filter(|race| !race.varies);
+                steady.count() as u64
+            }),
         }
     }
 }
@@ -58,7 +61,7 @@ pub struct Tally {
     pub varying_covered: u64,
     /// Pairs of kills that judged cases stand for.
     pub pairs_covered: u64,
-    /// Closes at points that judged cases stand for.
+    /// Closes at points that do not vary and that judged cases stand for.
     pub closes_covered: u64,
 }
 
@@ -87,7 +90,7 @@ impl Tally {
                 false => self.points_covered += points,
             }
             self.pairs_covered += u64::from(record.pair.is_some());
-            self.closes_covered += u64::from(record.race.is_some());
+            self.closes_covered += u64::from(record.race.is_some() && !record.varies);
         }
     }
 

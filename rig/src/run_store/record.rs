@@ -136,6 +136,9 @@ pub struct RaceClassRecord {
     pub race: RaceRecord,
     /// Whether this run was asked to run it.
     pub selected: bool,
+    /// Whether only some dry runs passed any of its points.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub varies: bool,
 }
 
 /// A finding, with the oracle that made it.

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use faults::{GateReport, PointId};
+
 use super::{Ended, sides, upstream};
+use crate::evidence::{NodeReport, Source};
 use crate::oracle::htlcs::{Htlc, closed_by};
 use crate::oracle::outcome::Outcome;
 use crate::oracle::{CaseView, Docket};
@@ -154,7 +157,8 @@ fn judge_forwarder(
     }
 }
 
-/// Whether the node offered one of these HTLCs after it knew that all channels that it was paid over are closed.
+/// Whether the node wrote one of these HTLCs down to be offered after it knew that all channels that it was paid over
+/// are closed. What was written before has to go out: BOLT 2 has the peer told again of what is signed.
 fn is_reckless(case: &CaseView<'_>, node: &str, htlcs: &Ended<'_>) -> bool {
     let [inbound, outbound] = sides(node, htlcs);
     let closed = inbound.iter().map(|(htlc, _)| {
@@ -164,10 +168,35 @@ fn is_reckless(case: &CaseView<'_>, node: &str, htlcs: &Ended<'_>) -> bool {
         closed.map_or(u64::MAX, |told| told.seq)
     });
     let last_closed = closed.max().unwrap_or(u64::MAX);
-    let offered = outbound
-        .iter()
-        .filter_map(|(htlc, _)| htlc.trace.iter().min());
-    offered.max().is_some_and(|offered| *offered > last_closed)
+    outbound.iter().any(|(htlc, _)| {
+        let offered = htlc.trace.iter().min().copied().unwrap_or(0);
+        let written = last_write(case, node, &htlc.channel, offered);
+        offered > last_closed && written.is_none_or(|written| written > last_closed)
+    })
+}
+
+/// The last update of this channel's monitor that the node had in place before this trace entry.
+fn last_write(case: &CaseView<'_>, node: &str, label: &str, before: u64) -> Option<u64> {
+    let is_write = |point: &PointId| {
+        let is_done = point.name.ends_with(".renamed") || point.name.ends_with(".after");
+        point.name.starts_with("persist.monitor_update.")
+            && is_done
+            && point.role.split_whitespace().next() == Some(label)
+    };
+    let earlier = case.evidence.trace.iter().rev();
+    let mut earlier = earlier.skip_while(|entry| entry.seq >= before);
+    let found = earlier.find(|entry| match &entry.source {
+        Source::Node {
+            node: of,
+            report: NodeReport::Gate(report),
+            ..
+        } if of == node => match report {
+            GateReport::Point { point, .. } | GateReport::Frozen { point } => is_write(point),
+            _ => false,
+        },
+        _ => false,
+    });
+    found.map(|entry| entry.seq)
 }
 
 /// One outbound HTLC at most for each inbound one: a second is paid by nobody.

@@ -260,9 +260,18 @@ impl World {
 
     /// The node is handed this block of the case.
     pub fn connect(&mut self, node: &str, height: u32) -> u64 {
+        self.pass(
+            node,
+            "block.connected.before",
+            &format!("+{}", height - BASE),
+        )
+    }
+
+    /// The node passes a point.
+    pub fn pass(&mut self, node: &str, name: &str, role: &str) -> u64 {
         let point = PointId {
-            name: "block.connected.before".into(),
-            role: format!("+{}", height - BASE),
+            name: name.into(),
+            role: role.into(),
             hit: 1,
         };
         let life = self.lives[node];

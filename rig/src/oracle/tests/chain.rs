@@ -229,8 +229,8 @@ fn a_forwarder_that_loses_its_inbound_htlc_on_chain_is_named() {
     );
 }
 
-/// B pays an HTLC on whose inbound one has no output in what closes A-B, before that or after.
-fn dust_upstream(is_closed_first: bool) -> Evidence {
+/// B pays an HTLC on whose inbound one has no output in what closes A-B, before that or after; this comes before both.
+fn dust_upstream(is_closed_first: bool, before: impl FnOnce(&mut World)) -> Evidence {
     let mut world = forward();
     world.expect("p", ExpectedPayment::Either);
     let made = world.made("p", &["A", "B", "C"], 1, 100_000);
@@ -241,6 +241,7 @@ fn dust_upstream(is_closed_first: bool) -> Evidence {
         world.balances.get_mut("A-B").unwrap()[0] -= 101_000;
         world.force_close("A-B", "A", &[]);
     };
+    before(&mut world);
     if is_closed_first {
         close(&mut world);
     }
@@ -257,7 +258,7 @@ fn dust_upstream(is_closed_first: bool) -> Evidence {
 
 #[test]
 fn an_inbound_htlc_too_small_for_an_output_is_an_allowance_with_a_name() {
-    let evidence = dust_upstream(false);
+    let evidence = dust_upstream(false, |_| {});
     assert_passes(&evidence);
     let ledger = judgement(&evidence, "ledger");
     assert!(
@@ -271,9 +272,33 @@ fn an_inbound_htlc_too_small_for_an_output_is_an_allowance_with_a_name() {
 
 #[test]
 fn an_htlc_that_is_passed_on_after_its_inbound_channel_closed_without_an_output_is_found() {
-    let evidence = dust_upstream(true);
+    let evidence = dust_upstream(true, |_| {});
     let (message, _) = assert_finds(&evidence, "ledger", "forwarded-after-close");
     assert!(message.contains("it lost 100000 msat"), "{message}");
+}
+
+#[test]
+fn an_htlc_that_was_written_down_before_its_inbound_channel_closed_may_be_passed_on_after_it() {
+    let written = |node: &str, name: &str, role: &str| {
+        dust_upstream(true, |world| {
+            world.pass(node, name, role);
+            world.restart("B");
+        })
+    };
+    assert_passes(&written("B", "persist.monitor_update.renamed", "B-C"));
+    // Nothing that is no such write counts.
+    for (node, name, role) in [
+        ("B", "persist.monitor_update.synced", "B-C"),
+        ("B", "persist.monitor_update.after", "A-B"),
+        ("C", "persist.monitor_update.after", "B-C"),
+        ("B", "persist.monitor.after", "B-C"),
+    ] {
+        assert_finds(
+            &written(node, name, role),
+            "ledger",
+            "forwarded-after-close",
+        );
+    }
 }
 
 /// C fulfils an HTLC too small for an output, B takes that, and B-C closes by C's commitment, which has the

@@ -48,6 +48,49 @@ impl Side {
     }
 }
 
+/// A forwarder's HTLCs of one hash.
+struct Books<'a> {
+    payment_hash: &'a str,
+    inbound: Side,
+    outbound: Side,
+}
+
+impl<'a> Books<'a> {
+    fn of(node: &str, payment_hash: &'a str, htlcs: &Ended<'_>) -> Self {
+        let [inbound, outbound] = sides(node, htlcs).map(|side| Side::of(side.into_iter()));
+        Books {
+            payment_hash,
+            inbound,
+            outbound,
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("payment hash {}", self.payment_hash)];
+        lines.extend(
+            self.inbound
+                .lines
+                .iter()
+                .map(|line| format!("inbound {line}")),
+        );
+        lines.extend(
+            self.outbound
+                .lines
+                .iter()
+                .map(|line| format!("outbound {line}")),
+        );
+        lines
+    }
+
+    fn trace(&self) -> Vec<u64> {
+        let both = self.inbound.trace.iter().chain(&self.outbound.trace);
+        let mut trace: Vec<u64> = both.copied().collect();
+        trace.sort_unstable();
+        trace.dedup();
+        trace
+    }
+}
+
 /// Judges every node between this hash's payers and payees.
 pub(super) fn judge(
     case: &CaseView<'_>,
@@ -65,6 +108,7 @@ pub(super) fn judge(
         });
         if !is_end {
             judge_forwarder(case, node, payment_hash, htlcs, docket);
+            judge_kept(node, payment_hash, htlcs, docket);
             judge_count(node, payment_hash, htlcs, docket);
             upstream::judge(case, node, payment_hash, htlcs, docket);
         }
@@ -78,24 +122,11 @@ fn judge_forwarder(
     htlcs: &Ended<'_>,
     docket: &mut Docket,
 ) {
-    let [inbound, outbound] = sides(node, htlcs).map(|side| Side::of(side.into_iter()));
-    let lines = || {
-        let mut lines = vec![format!("payment hash {payment_hash}")];
-        lines.extend(inbound.lines.iter().map(|line| format!("inbound {line}")));
-        lines.extend(outbound.lines.iter().map(|line| format!("outbound {line}")));
-        lines
-    };
-    let trace = || {
-        let mut trace: Vec<u64> = inbound
-            .trace
-            .iter()
-            .chain(&outbound.trace)
-            .copied()
-            .collect();
-        trace.sort_unstable();
-        trace.dedup();
-        trace
-    };
+    let books = Books::of(node, payment_hash, htlcs);
+    let (lines, trace) = (|| books.lines(), || books.trace());
+    let Books {
+        inbound, outbound, ..
+    } = &books;
     let (got, gave) = (inbound.claimed_msat, outbound.claimed_msat);
     if gave > got {
         let lost = gave - got;
@@ -144,17 +175,30 @@ fn judge_forwarder(
                 lines(),
             );
         }
-    } else if got - gave > KEPT_MSAT_MAX.saturating_mul(inbound.claimed as u64) {
-        docket.find(
-            "overcharged",
-            format!(
-                "{node} got {got} msat upstream and paid {gave} msat downstream: of each HTLC it may keep \
-                 {KEPT_MSAT_MAX} msat at most"
-            ),
-            trace(),
-            lines(),
-        );
     }
+}
+
+/// Of what it passes on a forwarder keeps its fee.
+fn judge_kept(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &mut Docket) {
+    let books = Books::of(node, payment_hash, htlcs);
+    let Books {
+        inbound, outbound, ..
+    } = &books;
+    let (got, gave) = (inbound.claimed_msat, outbound.claimed_msat);
+    let kept_msat_max = KEPT_MSAT_MAX.saturating_mul(inbound.claimed as u64);
+    let is_passed_on = inbound.claimed == outbound.claimed;
+    if !is_passed_on || got <= gave.saturating_add(kept_msat_max) {
+        return;
+    }
+    docket.find(
+        "overcharged",
+        format!(
+            "{node} got {got} msat upstream and paid {gave} msat downstream: of each HTLC it may keep \
+             {KEPT_MSAT_MAX} msat at most"
+        ),
+        books.trace(),
+        books.lines(),
+    );
 }
 
 /// Whether the node wrote one of these HTLCs down to be offered after it knew that all channels that it was paid over
@@ -188,12 +232,10 @@ fn last_write(case: &CaseView<'_>, node: &str, label: &str, before: u64) -> Opti
     let found = earlier.find(|entry| match &entry.source {
         Source::Node {
             node: of,
-            report: NodeReport::Gate(report),
+            report:
+                NodeReport::Gate(GateReport::Point { point, .. } | GateReport::Frozen { point }),
             ..
-        } if of == node => match report {
-            GateReport::Point { point, .. } | GateReport::Frozen { point } => is_write(point),
-            _ => false,
-        },
+        } => of == node && is_write(point),
         _ => false,
     });
     found.map(|entry| entry.seq)

@@ -102,7 +102,7 @@ fn of_payment(
 
 /// Whether an HTLC of this payment has no output of its own in what closed its channel: then nobody can
 /// claim it, though its payee may already have been told that it did.
-fn is_dust_on_chain(world: &World, payment: &PlannedPayment) -> bool {
+pub(super) fn is_dust_on_chain(world: &World, payment: &PlannedPayment) -> bool {
     payment.parts.iter().any(|part| {
         let pairs = part.nodes.windows(2).zip(&part.amounts_msat);
         let mut forced = pairs.filter(|(pair, _)| {

@@ -3,10 +3,12 @@
 
 use crate::channel::{Channel, Connection};
 use crate::record::{ChannelRecord, Closure};
-use crate::sim::flow::OpenedChannel;
+use crate::sim::flow::{OpenedChannel, PlannedPayment};
 use crate::sim::node::SimNode;
 use crate::sim::world::World;
 use crate::spec::CommitmentSpec;
+
+use super::payments::is_dust_on_chain;
 
 /// What is wrong with a world at rest.
 pub fn complaints(world: &World) -> Vec<String> {
@@ -117,8 +119,13 @@ fn of_channel(world: &World, opened: &OpenedChannel, found: &mut Vec<String>) {
     }
     found.extend(disagreements(&title, near, far));
     let expected = owned(world, opened);
+    // Whoever passed dust on whose inbound channel has closed has lost it.
+    let with_lost_dust = owned_after(world, opened, |payment| {
+        payment.was_sent(world) || is_dust_on_chain(world, payment)
+    });
     let spec = &near.holder.spec;
-    if [spec.holder_msat, spec.counterparty_msat] != expected {
+    let owned = [spec.holder_msat, spec.counterparty_msat];
+    if owned != expected && owned != with_lost_dust {
         found.push(format!(
             "{title}: {} and {} msat instead of {} and {}",
             spec.holder_msat, spec.counterparty_msat, expected[0], expected[1]
@@ -178,10 +185,18 @@ pub fn mirrored(spec: &CommitmentSpec) -> CommitmentSpec {
 
 /// What both sides own after the payments that went through.
 pub fn owned(world: &World, opened: &OpenedChannel) -> [u64; 2] {
+    owned_after(world, opened, |payment| payment.was_sent(world))
+}
+
+fn owned_after(
+    world: &World,
+    opened: &OpenedChannel,
+    went_through: impl Fn(&PlannedPayment) -> bool,
+) -> [u64; 2] {
     let mut received_msat = opened.balances_msat;
     let mut paid_msat = [0; 2];
     for payment in &world.flow.payments {
-        let sent = payment.was_sent(world);
+        let sent = went_through(payment);
         let hops = payment.parts.iter().filter(|_| sent).flat_map(|part| {
             let pairs = part.nodes.iter().zip(part.nodes.iter().skip(1));
             pairs.zip(&part.amounts_msat)

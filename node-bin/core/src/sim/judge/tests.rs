@@ -12,6 +12,7 @@ use crate::record::{self, ChannelRecord, Closure, Rejection};
 use crate::sim::chain::Fate;
 use crate::sim::disk::Durable;
 use crate::sim::flow::Step;
+use crate::sim::plan::Plan;
 use crate::sim::schedule::Action;
 use crate::sim::testing::{
     A, B, C, channel, has_event, record, rested, was_claimed, world, world_when,
@@ -289,6 +290,22 @@ fn a_millisatoshi_that_moved_is_found() {
     });
     let found = rest::complaints(&world).join("; ");
     assert!(found.contains("B-C: "), "{found}");
+    assert!(found.contains(" msat instead of "), "{found}");
+}
+
+#[test]
+fn dust_that_was_passed_on_before_its_inbound_channel_closed_is_lost_and_nothing_else() {
+    let plan: Plan = "dust sync fixed seed=0 close=A:A-B@25".parse().unwrap();
+    let mut world = plan.replay(false).unwrap();
+    assert!(!world.flow.payments[0].was_sent(&world));
+    let far = |world: &World| record(world, C, B).holder.spec.holder_msat;
+    assert_eq!(far(&world), 500_100_001);
+    assert_eq!(rest::complaints(&world), Vec::<String>::new());
+    change(&mut world, B, C, |record| {
+        record.holder.spec.holder_msat += 1;
+        record.holder.spec.counterparty_msat -= 1;
+    });
+    let found = rest::complaints(&world).join("; ");
     assert!(found.contains(" msat instead of "), "{found}");
 }
 

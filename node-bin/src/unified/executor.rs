@@ -345,7 +345,7 @@ impl Executor {
     fn fund(&self, host: &Host, script: ScriptBuf, amount_sat: u64) -> Result<Transaction, String> {
         let height = self.core().best_block.height;
         let amount = Amount::from_sat(amount_sat);
-        let channels = self.core().channels.len() + 1;
+        let channels = self.core().channels_to_end() + 1;
         host.wallet
             .pay_to(script, amount, host.fees.get(), height, channels)
             .map_err(|error| error.to_string())

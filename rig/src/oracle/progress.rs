@@ -21,6 +21,8 @@ pub(super) struct UnderWay<U> {
     signed: Vec<U>,
     revoked: Vec<U>,
     answered: Vec<U>,
+    /// The taker has signed and the other side has not revoked: what it signs again is a repetition.
+    awaits_revocation: bool,
 }
 
 impl<U: Copy> UnderWay<U> {
@@ -32,6 +34,7 @@ impl<U: Copy> UnderWay<U> {
             signed: Vec::new(),
             revoked: Vec::new(),
             answered: Vec::new(),
+            awaits_revocation: false,
         }
     }
 
@@ -57,13 +60,57 @@ impl<U: Copy> UnderWay<U> {
         revoked
     }
 
-    /// The taker sends a `commitment_signed`.
+    /// The taker sends a `commitment_signed`; after a reconnection perhaps the last one again, which covers no more than
+    /// it did (BOLT 2).
     pub fn signs(&mut self) {
-        self.answered.append(&mut self.revoked);
+        if !std::mem::replace(&mut self.awaits_revocation, true) {
+            self.answered.append(&mut self.revoked);
+        }
     }
 
     /// The taker took a `revoke_and_ack`: these are part of both commitments for good.
     pub fn took_revocation(&mut self) -> Vec<U> {
+        self.awaits_revocation = false;
         std::mem::take(&mut self.answered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_is_irrevocable_when_the_peer_has_revoked_for_a_signature_that_covers_it() {
+        let mut updates = UnderWay::of("C");
+        updates.taken(1);
+        updates.took_signature();
+        assert_eq!(updates.revokes(), [1]);
+        assert!(updates.took_revocation().is_empty());
+        updates.signs();
+        assert_eq!(updates.took_revocation(), [1]);
+        assert!(updates.took_revocation().is_empty());
+    }
+
+    #[test]
+    fn a_signature_that_is_repeated_covers_nothing_that_came_in_between() {
+        let mut updates = UnderWay::of("C");
+        updates.signs();
+        updates.taken(1);
+        updates.took_signature();
+        updates.revokes();
+        // The connection is lost, and the peer had not got it.
+        updates.signs();
+        assert!(updates.took_revocation().is_empty());
+        updates.signs();
+        assert_eq!(updates.took_revocation(), [1]);
+    }
+
+    #[test]
+    fn what_no_signature_covers_is_forgotten_with_the_connection() {
+        let mut updates = UnderWay::of("C");
+        updates.taken(1);
+        updates.forget_unsigned();
+        updates.took_signature();
+        assert!(updates.revokes().is_empty());
     }
 }

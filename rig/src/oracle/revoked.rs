@@ -7,7 +7,7 @@ use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{OutPoint, Transaction};
 use node_bin::api::Report;
 
-use super::chain_view::commitment::is_commitment_spending;
+use super::chain_view::commitment::{ANCHOR_SAT, is_commitment_spending};
 use super::htlcs::Htlc;
 use super::outcome::DUST_SAT;
 use super::{CaseView, Docket};
@@ -72,12 +72,15 @@ fn judge_published(
         let alike = here.iter().filter(|o| amount_sat(o) == amount_sat(htlc));
         alike.count() == 1 && amount_sat(htlc) >= DUST_SAT
     };
+    // Two outputs may both be balances, one of which grew out of just this HTLC.
+    let outputs = made.transaction.output.iter();
+    let has_htlcs = outputs.filter(|o| o.value.to_sat() != ANCHOR_SAT).count() > 2;
     for htlc in here.iter().filter(is_alone) {
         let mut outputs = made.transaction.output.iter();
         let is_there = outputs.any(|output| {
             output.script_pubkey.is_p2wsh() && output.value.to_sat() == amount_sat(htlc)
         });
-        let what = if is_there && is_removed(htlc, made) {
+        let what = if is_there && has_htlcs && is_removed(htlc, made) {
             "has"
         } else if !is_there && is_committed(htlc, made) {
             "lacks"

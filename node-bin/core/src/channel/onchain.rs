@@ -230,8 +230,7 @@ impl Channel {
                 continue;
             };
             // What came back by the chain stays so; but nobody gives back what the miners have.
-            let is_lost = self.is_dust(htlc.add.amount_msat)
-                && position.is_some_and(|position| position.outbound(htlc_id).is_none());
+            let is_lost = position.is_some_and(|position| self.is_lost_in(position, htlc));
             if is_final && !is_lost {
                 continue;
             }
@@ -243,6 +242,20 @@ impl Channel {
             }
         }
         steps
+    }
+
+    /// Whether what ended the channel had this HTLC without an output for it: the miners have what it was worth. One that
+    /// the commitment never had is in a balance.
+    fn is_lost_in(&self, position: &Position, htlc: &OutboundHtlc) -> bool {
+        self.is_dust(htlc.add.amount_msat)
+            && position.outbound(htlc.add.htlc_id).is_none()
+            && self.may_have_had(position, htlc.add.htlc_id)
+    }
+
+    /// Whether what ended the channel had this HTLC of the holder's, with an output or without, as far as is known.
+    fn may_have_had(&self, position: &Position, htlc_id: u64) -> bool {
+        let spec = position.spend.spec(&self.record);
+        spec.is_none_or(|spec| spec.htlcs.contains_key(&(Direction::Outbound, htlc_id)))
     }
 
     /// HTLCs whose commitment no block has yet, and that are failed upstream all the same.
@@ -305,8 +318,8 @@ impl Channel {
         steps
     }
 
-    /// An HTLC that has no output in what ended the channel: trimmed, or never in it. A preimage is looked for in
-    /// every spend: another HTLC of the same hash may have been taken with it, in a block that was not looked at yet; so
+    /// An HTLC that has no output in what ended the channel: trimmed, or never in it, and then it is in the holder's
+    /// balance. For one that was trimmed a preimage is looked for in every spend: another HTLC of the same hash may have been taken with it, in a block that was not looked at yet; so
     /// nothing is over before all blocks that are there were. A commitment that the record does not know may hold
     /// the HTLC all the same, and then nobody but the peer can ever take it: with a preimage, at any time.
     fn decided_without_output(
@@ -323,6 +336,7 @@ impl Channel {
             .iter()
             .flat_map(|seen| &seen.transaction.input);
         let preimage = inputs
+            .filter(|_| self.may_have_had(position, add.htlc_id))
             .flat_map(|input| input.witness.iter())
             .filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .map(PaymentPreimage)

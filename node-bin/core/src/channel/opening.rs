@@ -95,6 +95,11 @@ impl PendingOpen {
         }
     }
 
+    /// Whether the holder has a transaction that funds it.
+    pub fn is_funded(&self) -> bool {
+        matches!(self, PendingOpen::Funded { .. })
+    }
+
     /// Whether the peer opens it.
     pub fn is_by_peer(&self) -> bool {
         matches!(self, PendingOpen::Answered(..))

@@ -16,7 +16,7 @@ use crate::onchain::identify::{FundingSpend, OutputKind};
 use crate::onchain::testing::{Pair, hash, pair, preimage, spec};
 use crate::record::OutboundHtlc;
 use crate::source::{HtlcSource, InboundHtlcId, InboundPart};
-use crate::spec::{Direction, HtlcAdd};
+use crate::spec::{Direction, HtlcAdd, SpecHtlc};
 use crate::update::UpdateStep;
 
 /// Height of the commitment's block; A's HTLCs expire at 500 and 510.
@@ -233,6 +233,21 @@ fn one_output_that_was_taken_pays_for_one_twin_though_that_one_is_buried_first()
     assert_eq!(ends(&channel), (vec![0, 1], vec![2]));
 }
 
+/// HTLC 7, which is dust, of the same hash as this one: in the commitment, without an output.
+fn add_dust(channel: &mut Channel, like: u64) {
+    let mut dust = forwarded(like);
+    dust.add.htlc_id = 7;
+    dust.add.amount_msat = 100_000;
+    let trimmed = SpecHtlc {
+        amount_msat: dust.add.amount_msat,
+        payment_hash: dust.add.payment_hash,
+        cltv_expiry: dust.add.cltv_expiry,
+    };
+    let spec = &mut channel.record.counterparty.spec;
+    spec.htlcs.insert((Direction::Outbound, 7), trimmed);
+    channel.record.outbound.insert(7, dust);
+}
+
 #[test]
 fn an_output_that_was_taken_pays_for_one_as_large_whatever_else_of_its_hash_was_claimed() {
     // Twins with a smaller one of the same hash between them, and dust.
@@ -245,12 +260,10 @@ fn an_output_that_was_taken_pays_for_one_as_large_whatever_else_of_its_hash_was_
     let (environment, mut channel, _) = closed(pair(&spec));
     let outbound = &mut channel.record.outbound;
     outbound.get_mut(&1).unwrap().add.amount_msat = small_msat;
-    for (htlc_id, amount_msat) in [(2, None), (7, Some(100_000))] {
-        let mut other = forwarded(0);
-        other.add.htlc_id = htlc_id;
-        other.add.amount_msat = amount_msat.unwrap_or(other.add.amount_msat);
-        outbound.insert(htlc_id, other);
-    }
+    let mut twin = forwarded(0);
+    twin.add.htlc_id = 2;
+    outbound.insert(2, twin);
+    add_dust(&mut channel, 0);
     let outputs = [0, 1, 2].map(|id| output_of(&environment, &channel, id));
     expires_upstream(&mut channel, 0, 520);
     // The dust would be over by then; its peer is told of no block before.
@@ -269,10 +282,11 @@ fn an_output_that_was_taken_pays_for_one_as_large_whatever_else_of_its_hash_was_
 #[test]
 fn dust_that_the_miners_have_is_claimed_upstream_if_a_message_told_a_preimage_of_its_hash() {
     let (environment, mut channel, _) = closed(pair(&spec()));
-    let mut dust = forwarded(2);
-    dust.add.htlc_id = 7;
-    dust.add.amount_msat = 100_000;
-    channel.record.outbound.insert(7, dust);
+    add_dust(&mut channel, 2);
+    // Another one the commitment never had: what it is worth is in the holder's balance.
+    let mut unsent = channel.record.outbound[&7].clone();
+    unsent.add.htlc_id = 8;
+    channel.record.outbound.insert(8, unsent);
     let told = UpdateStep::FulfillHtlc {
         htlc_id: 2,
         preimage: preimage(2),
@@ -280,7 +294,7 @@ fn dust_that_the_miners_have_is_claimed_upstream_if_a_message_told_a_preimage_of
     let mut out = Outbox::default();
     channel.commit(vec![told], &mut out).expect("it fits");
     block(&environment, &mut channel, CLOSED_AT + 5, &[]);
-    assert_eq!(ends(&channel), (vec![2, 7], vec![]));
+    assert_eq!(ends(&channel), (vec![2, 7], vec![8]));
 }
 
 #[test]
@@ -386,15 +400,16 @@ fn a_reorganisation_between_a_timeouts_confirmations_lets_a_claim_win() {
 #[test]
 fn dust_is_claimed_upstream_by_the_preimage_of_another_htlc_of_its_hash() {
     let (environment, mut channel, _) = closed(pair(&spec()));
-    let mut dust = forwarded(0);
-    dust.add.htlc_id = 7;
-    dust.add.amount_msat = 100_000;
-    channel.record.outbound.insert(7, dust);
+    add_dust(&mut channel, 0);
+    // Never in the commitment, and no dust either.
+    let mut unsent = forwarded(0);
+    unsent.add.htlc_id = 9;
+    channel.record.outbound.insert(9, unsent);
     let output = output_of(&environment, &channel, 0);
     block(&environment, &mut channel, 101, &[claim(output, 1)]);
     assert_eq!(ends(&channel), (vec![0, 7], vec![]));
     block(&environment, &mut channel, 110, &[]);
-    assert_eq!(ends(&channel), (vec![0, 7], vec![]));
+    assert_eq!(ends(&channel), (vec![0, 7], vec![9]));
 }
 
 #[test]

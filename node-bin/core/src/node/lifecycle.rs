@@ -12,6 +12,7 @@ use crate::channel::opening::{self, PendingOpen};
 use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::UserEvent;
 use crate::message::Message;
+use crate::record::Closure;
 
 use super::{Node, TellPurpose};
 
@@ -89,6 +90,18 @@ impl Node {
     }
 
     /// Channels of this peer's making that cost it nothing yet: without a confirmed funding.
+    /// How many channels may end on the chain and cost fees then: what was opened or is being opened, and what peers have
+    /// funded, but for what is closed by agreement.
+    pub fn channels_to_end(&self) -> usize {
+        let opens = self.opens.values().filter(|open| open.is_funded()).count();
+        let may_cost = |channel: &&Channel| {
+            let record = &channel.record;
+            let is_funded = record.parameters.is_opener || record.funding.confirmed.is_some();
+            is_funded && !matches!(record.closure, Some(Closure::Cooperative { .. }))
+        };
+        opens + self.channels.values().filter(may_cost).count()
+    }
+
     fn unfunded_by(&self, peer: PublicKey) -> usize {
         let opens = self
             .opens

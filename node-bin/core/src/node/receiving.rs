@@ -185,7 +185,7 @@ impl Node {
         let is_under_way = |known: &Claim| {
             let mut parts = known.claim.parts.iter();
             known.claim.payment_hash == meant.payment_hash
-                && !(self.starting && parts.all(|part| self.is_claimed_part(*part)))
+                && !(self.starting && parts.all(|part| self.was_claimed(*part)))
         };
         if self.claims.values().any(is_under_way) {
             return Err(refuse());
@@ -318,6 +318,14 @@ impl Node {
             return true;
         };
         channel.is_resolution_durable(part.htlc_id)
+    }
+
+    /// Whether a start found this part claimed, or gone because it was: whatever it has written since.
+    fn was_claimed(&self, part: InboundHtlcId) -> bool {
+        let channel = self.channels.get(&part.channel_id);
+        let known =
+            channel.is_some_and(|channel| channel.record.inbound.contains_key(&part.htlc_id));
+        !known || self.is_claimed_part(part)
     }
 
     /// Tells the user of every claim that is durable on all its channels.

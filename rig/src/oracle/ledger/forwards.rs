@@ -10,6 +10,7 @@ use crate::evidence::{NodeReport, Source};
 use crate::oracle::htlcs::{Htlc, closed_by};
 use crate::oracle::outcome::Outcome;
 use crate::oracle::{CaseView, Docket};
+use crate::scenario::Persist;
 
 /// What a forwarder may keep of one HTLC, in millisatoshis: ten times what the nodes' policies ask for.
 const KEPT_MSAT_MAX: u64 = 10_000;
@@ -202,8 +203,16 @@ fn judge_kept(node: &str, payment_hash: &str, htlcs: &Ended<'_>, docket: &mut Do
 }
 
 /// Whether the node wrote one of these HTLCs down to be offered after it knew that all channels that it was paid over
-/// are closed. What was written before has to go out: BOLT 2 has the peer told again of what is signed.
+/// are closed. What was written before has to go out: BOLT 2 has the peer told again of what is signed. Writes that
+/// are done late tell nothing of when they were begun.
 fn is_reckless(case: &CaseView<'_>, node: &str, htlcs: &Ended<'_>) -> bool {
+    let nodes = &case.evidence.plan.scenario.nodes;
+    if nodes
+        .get(node)
+        .is_some_and(|node| node.persist != Persist::Sync)
+    {
+        return false;
+    }
     let [inbound, outbound] = sides(node, htlcs);
     let closed = inbound.iter().map(|(htlc, _)| {
         let mut told = case.reports().filter(|told| told.node == node);
@@ -219,11 +228,12 @@ fn is_reckless(case: &CaseView<'_>, node: &str, htlcs: &Ended<'_>) -> bool {
     })
 }
 
-/// The last update of this channel's monitor that the node had in place before this trace entry.
+/// The last write of this channel's monitor that the node had in place before this trace entry.
 fn last_write(case: &CaseView<'_>, node: &str, label: &str, before: u64) -> Option<u64> {
     let is_write = |point: &PointId| {
         let is_done = point.name.ends_with(".renamed") || point.name.ends_with(".after");
-        point.name.starts_with("persist.monitor_update.")
+        let mut families = ["persist.monitor_update.", "persist.monitor."].iter();
+        families.any(|family| point.name.starts_with(family))
             && is_done
             && point.role.split_whitespace().next() == Some(label)
     };

@@ -286,12 +286,13 @@ fn an_htlc_that_was_written_down_before_its_inbound_channel_closed_may_be_passed
         })
     };
     assert_passes(&written("B", "persist.monitor_update.renamed", "B-C"));
+    assert_passes(&written("B", "persist.monitor.after", "B-C"));
     // Nothing that is no such write counts.
     for (node, name, role) in [
         ("B", "persist.monitor_update.synced", "B-C"),
         ("B", "persist.monitor_update.after", "A-B"),
         ("C", "persist.monitor_update.after", "B-C"),
-        ("B", "persist.monitor.after", "B-C"),
+        ("B", "persist.monitor_ack.after", "B-C"),
     ] {
         assert_finds(
             &written(node, name, role),

@@ -211,3 +211,19 @@ fn a_commitment_with_an_htlc_that_its_publisher_had_removed_is_found() {
         assert!(message.contains("it has HTLC 0 of A on A-B"), "{message}");
     }
 }
+
+#[test]
+fn a_balance_that_grew_out_of_one_htlc_is_not_taken_for_it() {
+    let mut world = direct();
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    // All that B has on the channel is what this paid.
+    let balances = world.balances.get_mut("A-B").unwrap();
+    *balances = [balances.iter().sum(), 0];
+    world.pay("p", &["A", "B"], 1, 50_000_000);
+    world.publish_commitment("A-B", "B", &[]);
+    let close = judgement(&world.rest(), "close");
+    assert!(
+        close.findings.iter().all(|f| f.code != "stale-commitment"),
+        "{close:#?}"
+    );
+}

@@ -12,9 +12,26 @@ use crate::payment::PartState;
 use crate::record::{self, ChannelRecord};
 use crate::sim::disk::Durable;
 use crate::sim::user::User;
-use crate::sim::world::{Resolution, World};
+use crate::sim::world::{Persistence, Resolution, World};
 use crate::source::{HtlcSource, InboundHtlcId};
 use crate::spec::Change;
+
+/// An HTLC that is written down to be offered when the channel that it was paid over is closed: it may be dust there.
+pub(super) fn reckless(
+    durable: &Durable,
+    before: Option<&ChannelRecord>,
+    after: &ChannelRecord,
+) -> Option<String> {
+    let is_new = |id: &u64| before.is_some_and(|before| !before.outbound.contains_key(id));
+    let new = after.outbound.iter().filter(|(id, _)| is_new(id));
+    let mut parts =
+        new.flat_map(|(id, htlc)| htlc.source.parts().iter().map(move |part| (id, part)));
+    let found = parts.find(|(_, part)| {
+        let inbound = durable.channels.get(&part.id.channel_id);
+        inbound.is_some_and(|record| record.closure.is_some())
+    });
+    found.map(|(id, _)| format!("offers HTLC {id} for one whose channel it has closed"))
+}
 
 /// Judges all nodes' durable records, at a crash.
 pub fn image(world: &mut World) {
@@ -51,6 +68,12 @@ pub fn landed(
     }
     for complaint in complaints(world.nodes[node].disk.durable()) {
         world.complain(format!("{name}'s durable state: {complaint}"));
+    }
+    // Writes that are done late may have been begun before the close.
+    if world.persistence == Persistence::Synchronous
+        && let Some(problem) = reckless(world.nodes[node].disk.durable(), before, after)
+    {
+        world.complain(format!("{name} {problem}"));
     }
     let channel_id = after.parameters.channel_id;
     for (htlc_id, resolution) in signed_removals(after) {

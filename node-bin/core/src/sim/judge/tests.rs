@@ -294,6 +294,27 @@ fn a_millisatoshi_that_moved_is_found() {
 }
 
 #[test]
+fn an_htlc_that_is_written_down_after_its_inbound_channel_closed_is_found() {
+    let mut world = world_when("forward", |w| !record(w, B, C).outbound.is_empty());
+    let after = record(&world, B, C).clone();
+    let mut before = after.clone();
+    before.outbound.clear();
+    let found = |world: &World| {
+        let durable = world.nodes[B].disk.durable();
+        durable::reckless(durable, Some(&before), &after)
+    };
+    assert_eq!(found(&world), None);
+    change(&mut world, B, A, |record| {
+        record.closure = Some(Closure::Forced {
+            reason: String::new(),
+            broadcast: true,
+        });
+    });
+    let words = found(&world).expect("it is found");
+    assert!(words.contains("offers HTLC 0"), "{words}");
+}
+
+#[test]
 fn dust_that_was_passed_on_before_its_inbound_channel_closed_is_lost_and_nothing_else() {
     let plan: Plan = "dust sync fixed seed=0 close=A:A-B@25".parse().unwrap();
     let mut world = plan.replay(false).unwrap();

@@ -9,6 +9,10 @@ use serde_json::value::RawValue;
 
 use crate::api::BitcoindAccess;
 
+/// No limit: what an HTLC is worth to pay the node knows. bitcoind's own holds for each transaction of a package alone, and a
+/// small child may pay for a large commitment.
+const ANY_FEE_RATE: u32 = 0;
+
 /// bitcoind could not be asked, or said no.
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
@@ -145,14 +149,15 @@ impl Bitcoind {
     pub fn broadcast(&self, transactions: &[&Transaction]) -> Result<(), String> {
         let raw: Vec<String> = transactions.iter().map(|tx| serialize_hex(*tx)).collect();
         if let [single] = raw.as_slice() {
-            return match self.call::<String>("sendrawtransaction", Some(&arg([single]))) {
+            let single = (single, ANY_FEE_RATE);
+            return match self.call::<String>("sendrawtransaction", Some(&arg(single))) {
                 Ok(_) => Ok(()),
                 Err(error) if is_known_already(&error) => Ok(()),
                 Err(error) => Err(error.to_string()),
             };
         }
         let answer: serde_json::Value = self
-            .call("submitpackage", Some(&arg([raw])))
+            .call("submitpackage", Some(&arg((raw, ANY_FEE_RATE))))
             .map_err(|error| error.to_string())?;
         match answer["package_msg"].as_str() {
             Some("success") => Ok(()),

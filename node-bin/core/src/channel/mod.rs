@@ -107,8 +107,8 @@ pub(crate) struct Volatile {
     pub claims_due: bool,
     /// Height at which the holder's commitment was first published in this life.
     pub published_at: Option<u32>,
-    /// Heights at which second stages of the holder's HTLCs were first published in this life.
-    pub second_stages_at: BTreeMap<(Direction, u64), u32>,
+    /// Heights at which claims of HTLCs were first published in this life, by direction and id.
+    pub claimed_at: BTreeMap<(Direction, u64), u32>,
     /// Where the channel stands on the chain, by the record of this sequence.
     pub position: Option<(u64, Arc<onchain::Position>)>,
 }

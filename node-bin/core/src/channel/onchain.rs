@@ -98,6 +98,19 @@ impl Position {
     }
 }
 
+/// For so many blocks a commitment may have been kept out of blocks, as far as what it holds is raised for it.
+const LONGEST_WAIT_BLOCKS: u32 = 36;
+
+/// The height from which on it has been urgent to take an HTLC's output, which is in a block of this height: from 18 blocks
+/// before the peer may take it back, or from when the holder may.
+pub fn urgent_since(htlc: &HtlcOutput, confirmed: u32) -> u32 {
+    let urgent_since = match htlc.direction {
+        Direction::Inbound => htlc.cltv_expiry.saturating_sub(CLTV_CLAIM_BUFFER),
+        Direction::Outbound => htlc.cltv_expiry,
+    };
+    urgent_since.max(confirmed.saturating_sub(LONGEST_WAIT_BLOCKS))
+}
+
 /// An HTLC that can go to its second stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueSecondStage {
@@ -405,18 +418,13 @@ impl Channel {
                     Direction::Outbound if tip >= htlc.cltv_expiry => None,
                     Direction::Outbound => return None,
                 };
-                let urgent_since = match htlc.direction {
-                    // The peer may take it from then on.
-                    Direction::Inbound => htlc.cltv_expiry.saturating_sub(CLTV_CLAIM_BUFFER),
-                    Direction::Outbound => htlc.cltv_expiry,
-                };
                 Some(DueSecondStage {
                     stage: SecondStage {
                         direction: htlc.direction,
                         htlc_id: htlc.htlc_id,
                         preimage,
                     },
-                    urgent_since: urgent_since.max(position.confirmed),
+                    urgent_since: urgent_since(htlc, position.confirmed),
                     amount_sat: output.amount_sat,
                 })
             })

@@ -8,11 +8,12 @@ use lightning::types::payment::PaymentHash;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::onchain::urgent_since;
 use super::{Channel, Outbox};
 use crate::event::MonitorEvent;
 use crate::input::PlacedTransaction;
 use crate::keys::Environment;
-use crate::onchain::identify::{FundingSpend, OutputKind};
+use crate::onchain::identify::{FundingSpend, HtlcOutput, OutputKind};
 use crate::onchain::testing::{Pair, hash, pair, preimage, spec};
 use crate::record::OutboundHtlc;
 use crate::source::{HtlcSource, InboundHtlcId, InboundPart};
@@ -487,4 +488,25 @@ proptest! {
         block(&environment, &mut channel, height + 10, &[]);
         prop_assert_eq!(ends(&channel), (vec![], vec![]));
     }
+}
+
+#[test]
+fn a_claim_is_urgent_by_its_expiry_though_its_commitment_came_late() {
+    let urgent = |direction, cltv_expiry, confirmed| {
+        let htlc = HtlcOutput {
+            direction,
+            htlc_id: 0,
+            payment_hash: hash(1),
+            cltv_expiry,
+            amount_msat: 1,
+        };
+        urgent_since(&htlc, confirmed)
+    };
+    // To be claimed: from 18 blocks before the peer may take it.
+    assert_eq!(urgent(Direction::Inbound, 500, 100), 482);
+    assert_eq!(urgent(Direction::Inbound, 500, 494), 482);
+    // To be taken back: from its expiry.
+    assert_eq!(urgent(Direction::Outbound, 500, 533), 500);
+    // What is long past is no reason to begin at the highest rate.
+    assert_eq!(urgent(Direction::Outbound, 500, 1_000), 964);
 }

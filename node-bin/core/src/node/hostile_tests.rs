@@ -945,3 +945,51 @@ fn a_payment_that_comes_up_while_blocks_are_caught_up_with_is_told_of_at_the_tip
     engine.input(empty_block(height + 3));
     assert!(tells(&mut engine));
 }
+
+#[test]
+fn dust_that_a_close_gave_to_the_miners_is_not_claimed_after_it() {
+    let mut world =
+        testing::world_when("dust", |w| testing::has_event(w, C, B, EventKind::Accepted));
+    let channel_id = channel_between(&world, C, B);
+    let preimage = world.flow.payments[0].preimage;
+    let mut engine = engine_of(&world, C);
+    drive(&mut engine);
+    for command in [
+        Command::ForceClose { channel_id },
+        Command::Claim { preimage },
+    ] {
+        engine.input(Input::Command { id: 99, command });
+        drive(&mut engine);
+    }
+    let record = &engine.node.channels[&channel_id].record;
+    assert_eq!(record.inbound[&0].preimage(), None);
+    world.run_to_rest();
+}
+
+#[test]
+fn a_refusal_is_told_when_it_is_durable() {
+    let mut world = testing::world("hold-claim");
+    while world.phase < 2 {
+        assert!(world.advance());
+    }
+    let mut engine = engine_of(&world, C);
+    let payment_hash = world.flow.payments[0].payment_hash;
+    let command = Command::Fail { payment_hash };
+    engine.input(Input::Command { id: 99, command });
+    let is_told = |effect: &Effect| {
+        let is_refusal = |event: &UserEvent| matches!(event, UserEvent::HtlcHandlingFailed { .. });
+        matches!(effect, Effect::Tell { event, .. } if is_refusal(event))
+    };
+    let mut written = Vec::new();
+    while let Some(effect) = engine.next(&mut surroundings) {
+        assert!(!is_told(&effect));
+        if let Effect::Persist(write) = effect {
+            written.push((write.store, write.sequence));
+        }
+    }
+    assert!(!written.is_empty());
+    for (store, sequence) in written {
+        engine.persisted(store, sequence);
+    }
+    assert!(drive(&mut engine).iter().any(is_told));
+}

@@ -257,7 +257,10 @@ impl Node {
     fn settle(&mut self, out: &mut Outbox) {
         while self.surface(out) | self.flush(out) {}
         self.continue_closing(out);
-        self.publish_claims(out);
+        // In a catch-up how long a claim has waited is not known yet, nor whether it is still there to take.
+        if self.at_tip {
+            self.publish_claims(out);
+        }
         self.finish_claims(out);
         self.acknowledge(out);
         self.archive(out);

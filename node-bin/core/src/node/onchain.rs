@@ -10,7 +10,7 @@ use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::channel::LEAST_FEERATE_PER_KW;
-use crate::channel::onchain::{DueSecondStage, Position};
+use crate::channel::onchain::{DueSecondStage, Position, urgent_since};
 use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::Effect;
 use crate::event::EventId;
@@ -178,6 +178,19 @@ impl Node {
             return;
         };
         self.publish_second_stages_of(channel_id, &position, out);
+        let tip = self.best_block.height;
+        let Some(channel) = self.channels.get_mut(&channel_id) else {
+            return;
+        };
+        for (claim, confirmed) in channel.claims(&position) {
+            let parameters = &channel.record.parameters;
+            if let Some(htlc) = claim.contested_htlc()
+                && claim.least_tip_height(parameters, confirmed) <= tip
+            {
+                let key = (htlc.direction, htlc.htlc_id);
+                channel.volatile.claimed_at.entry(key).or_insert(tip);
+            }
+        }
         let Some(channel) = self.channels.get(&channel_id) else {
             return;
         };
@@ -210,7 +223,7 @@ impl Node {
         let mut groups: BTreeMap<u32, Vec<DueSecondStage>> = BTreeMap::new();
         for due in channel.second_stages(position, tip) {
             let key = (due.stage.direction, due.stage.htlc_id);
-            let first = channel.volatile.second_stages_at.entry(key).or_insert(tip);
+            let first = channel.volatile.claimed_at.entry(key).or_insert(tip);
             let since = due.urgent_since.min(*first);
             groups.entry(since).or_default().push(due);
         }
@@ -258,8 +271,12 @@ impl Node {
         let mut groups: Vec<(Vec<Claim>, u32)> = contested
             .into_iter()
             .map(|(claim, confirmed)| {
-                let since = claim.least_tip_height(parameters, confirmed).max(confirmed);
-                (vec![claim], since)
+                let first = claim.contested_htlc().and_then(|htlc| {
+                    let key = (htlc.direction, htlc.htlc_id);
+                    let first = channel.volatile.claimed_at.get(&key)?;
+                    Some(urgent_since(htlc, confirmed).min(*first))
+                });
+                (vec![claim], first.unwrap_or(confirmed))
             })
             .collect();
         if let Some(since) = calm

@@ -6,7 +6,7 @@ use lightning::types::payment::{PaymentHash, PaymentPreimage};
 use super::Node;
 use super::sending::PAYMENTS_KEPT;
 use crate::channel::MAXIMUM_DUST_EXPOSURE_MSAT;
-use crate::effect::{CommandError, Done, Effect, UserEvent};
+use crate::effect::{CommandError, Done, Effect, Store, UserEvent};
 use crate::engine::Engine;
 use crate::event::EventKind;
 use crate::input::{Command, Input, PayCommand, Surroundings};
@@ -374,6 +374,15 @@ fn own_payments_that_ended_are_forgotten_in_the_end_and_no_sooner() {
     while let Some(effect) = engine.next(&mut surroundings) {
         assert!(!matches!(effect, Effect::ForgetPayment { .. }));
     }
+    // With an acknowledgement on its way, nothing.
+    let channel = engine.node.channels.values_mut().next().unwrap();
+    let durable = std::mem::replace(&mut channel.volatile.durable, 0);
+    let channel_id = channel.id();
+    engine.input(Input::Tick);
+    while let Some(effect) = engine.next(&mut surroundings) {
+        assert!(!matches!(effect, Effect::ForgetPayment { .. }));
+    }
+    engine.persisted(Store::Monitor(channel_id), durable);
     engine.input(Input::Tick);
     let mut effects = Vec::new();
     while let Some(effect) = engine.next(&mut surroundings) {

@@ -244,9 +244,13 @@ impl Node {
         };
         let height = self.best_block.height;
         let too_late = |part: &ReceivedPart| part.cltv_expiry <= height + LEAST_BLOCKS_TO_CLAIM / 2;
+        // Dust of a channel that has closed is the miners': nothing is released for it.
         let gone = |part: &ReceivedPart| {
             let channel = self.channels.get(&part.id.channel_id);
-            channel.is_none_or(|channel| !channel.record.inbound.contains_key(&part.id.htlc_id))
+            channel.is_none_or(|channel| {
+                let is_lost = channel.record.closure.is_some() && channel.is_dust(part.amount_msat);
+                is_lost || !channel.record.inbound.contains_key(&part.id.htlc_id)
+            })
         };
         if known.parts.iter().any(|part| too_late(part) || gone(part)) {
             self.give_back(

@@ -264,7 +264,9 @@ impl Node {
                 inbound: inbound.channel_id,
                 reason: why.to_owned(),
             };
-            self.tell(event, TellPurpose::News, None, out);
+            // Before that a crash would take the refusal back, and the HTLC might be paid after all.
+            let store = crate::effect::Store::Monitor(inbound.channel_id);
+            self.tell(event, TellPurpose::News, Some(store), out);
         }
     }
 }

@@ -189,6 +189,14 @@ impl Claim {
         }
     }
 
+    /// The HTLC that it takes, if its peer may want to be first.
+    pub fn contested_htlc(&self) -> Option<&HtlcOutput> {
+        match &self.path {
+            ClaimPath::Preimage { htlc, .. } | ClaimPath::Timeout { htlc, .. } => Some(htlc),
+            _ => None,
+        }
+    }
+
     /// The least height of the best block at which nodes accept a transaction that takes this, when
     /// its output confirmed at this height: one below the least height that can hold it.
     pub fn least_tip_height(&self, parameters: &ChannelParameters, confirmed_height: u32) -> u32 {

@@ -386,6 +386,64 @@ fn an_htlc_is_not_given_up_upstream_if_the_same_block_shows_its_preimage_anywher
     assert_eq!(upstream(&world, &engine), claimed);
 }
 
+/// What C's claims of the HTLC pay, in satoshis, with how many blocks after B's commitment they are published. The
+/// preimage is known after so many; these are the chain's tips.
+fn claim_fees(known_after: u32, is_tip: impl Fn(u32) -> bool) -> Vec<(u32, u64)> {
+    let world = world_when("force-downstream", |w| has_ended(w, C, B));
+    let mut engine = world.nodes[C].engine.clone().expect("C is up");
+    let command = Command::Claim {
+        preimage: world.flow.payments[0].preimage,
+    };
+    let mut fees = Vec::new();
+    let closed_at = engine.node.best_block.height;
+    for waited in 1..=known_after + 4 {
+        engine.input(Input::BlockConnected {
+            height: closed_at + waited,
+            hash: bitcoin::hashes::Hash::all_zeros(),
+            is_tip: is_tip(waited),
+            transactions: Vec::new(),
+        });
+        if waited == known_after {
+            let command = command.clone();
+            engine.input(Input::Command { id: 99, command });
+        }
+        let mut surroundings = || Surroundings {
+            entropy: [7; 32],
+            now_s: super::node::NOW_S,
+        };
+        while let Some(effect) = engine.next(&mut surroundings) {
+            match effect {
+                Effect::Persist(write) => engine.persisted(write.store, write.sequence),
+                Effect::Broadcast { transactions, .. } => {
+                    let htlc_sat = world.flow.payments[0].amount_msat / 1_000;
+                    let out_sat = transactions[0].output[0].value.to_sat();
+                    let is_claim = transactions[0].input[0].witness.len() == 3;
+                    fees.extend(is_claim.then(|| (waited, htlc_sat.saturating_sub(out_sat))));
+                }
+                _ => {}
+            }
+        }
+    }
+    fees
+}
+
+#[test]
+fn a_claim_begins_at_the_usual_fee_however_long_ago_its_commitment_was_and_rises() {
+    let early = claim_fees(1, |_| true);
+    let late = claim_fees(20, |_| true);
+    assert_eq!(early[0].0, 1);
+    assert_eq!(late[0], (20, early[0].1));
+    let rising = |fees: &[(u32, u64)]| fees.last().unwrap().1 > fees[0].1;
+    assert!(rising(&early) && rising(&late), "{early:?} {late:?}");
+}
+
+#[test]
+fn nothing_is_published_while_blocks_are_caught_up_with() {
+    let fees = claim_fees(5, |waited| waited > 8);
+    let usual = claim_fees(5, |_| true);
+    assert_eq!(fees, [(9, usual[0].1)]);
+}
+
 /// Another HTLC of the same hash comes to B over the channel with A, and is claimed.
 fn claim_another(world: &World, engine: &mut Engine) {
     let channel_id = channel(world, B, A);

@@ -4,7 +4,7 @@
 use node_bin::api::{HtlcDirection, PaymentState, PaymentView};
 
 use super::payment::{End, ToldUsers};
-use crate::evidence::MadePayment;
+use crate::evidence::{MadePayment, RigEntry};
 use crate::oracle::{CaseView, Docket};
 
 pub(super) fn judge(
@@ -58,7 +58,8 @@ fn judge_fee(made: &MadePayment, users: &ToldUsers, first: &End, last: &End, doc
     }
 }
 
-/// At rest the nodes list the payment as their users were told of it.
+/// At rest the nodes list the payment as their users were told of it; but for those that were put back to an old state,
+/// for which it may not have been so.
 fn judge_listed(case: &CaseView<'_>, made: &MadePayment, users: &ToldUsers, docket: &mut Docket) {
     let (is_sent, is_failed) = (users.sent.is_some(), users.failed.is_some());
     let is_claimed = users.claimed.is_some();
@@ -67,6 +68,10 @@ fn judge_listed(case: &CaseView<'_>, made: &MadePayment, users: &ToldUsers, dock
         (&made.to, HtlcDirection::Inbound, is_claimed, false),
     ];
     for (node, direction, is_done, is_failed) in sides {
+        let mut entries = case.rig_entries();
+        if entries.any(|(_, did)| matches!(did, RigEntry::Restored { node: of } if of == node)) {
+            continue;
+        }
         let views = case.rest(node).into_iter().flat_map(|view| &view.payments);
         let its = views.filter(|listed| listed.direction == direction && is_of(listed, made));
         for listed in its {

@@ -2,8 +2,8 @@
 
 use node_bin::api::{HtlcDirection, PaymentState, PaymentView, UserEvent};
 
-use super::{assert_finds, assert_passes, direct, forward, good_forward};
-use crate::evidence::{Evidence, NodeReport, Source};
+use super::{assert_finds, assert_passes, direct, forward, good_forward, judgement};
+use crate::evidence::{Evidence, NodeReport, RigEntry, Source};
 use crate::oracle::testing::{World, payment_hash};
 use crate::scenario::ExpectedPayment;
 
@@ -141,4 +141,18 @@ fn a_payment_that_is_listed_otherwise_than_its_user_was_told_is_found() {
     let evidence = listed(in_vain(), "A", PaymentState::Succeeded);
     let (message, _) = assert_finds(&evidence, "ledger", "wrong-state");
     assert!(message.contains("that p is failed"), "{message}");
+}
+
+#[test]
+fn a_node_that_was_put_back_to_an_old_state_may_list_a_payment_as_it_ends_then() {
+    let mut world = direct();
+    world.pay("p", &["A", "B"], 1, 50_000_000);
+    world.restart("A");
+    world.rig(RigEntry::Restored { node: "A".into() });
+    let evidence = listed(world, "A", PaymentState::Failed);
+    let ledger = judgement(&evidence, "ledger");
+    assert!(
+        ledger.findings.iter().all(|f| f.code != "wrong-state"),
+        "{ledger:#?}"
+    );
 }

@@ -224,7 +224,7 @@ impl Node {
         for due in channel.second_stages(position, tip) {
             let key = (due.stage.direction, due.stage.htlc_id);
             let first = channel.volatile.claimed_at.entry(key).or_insert(tip);
-            let since = due.urgent_since.min(*first);
+            let since = due.urgent_since.min(position.confirmed.max(*first));
             groups.entry(since).or_default().push(due);
         }
         let store = channel.store();
@@ -274,7 +274,7 @@ impl Node {
                 let first = claim.contested_htlc().and_then(|htlc| {
                     let key = (htlc.direction, htlc.htlc_id);
                     let first = channel.volatile.claimed_at.get(&key)?;
-                    Some(urgent_since(htlc, confirmed).min(*first))
+                    Some(urgent_since(htlc, confirmed).min(confirmed.max(*first)))
                 });
                 (vec![claim], first.unwrap_or(confirmed))
             })

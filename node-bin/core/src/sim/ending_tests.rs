@@ -17,7 +17,7 @@ use super::tests::{campaign, expect_clean};
 use super::world::{Persistence, Schedule, World};
 use crate::channel::Outbox;
 use crate::channel::onchain::LATENCY_GRACE_PERIOD_BLOCKS;
-use crate::effect::{Effect, Store, UserEvent};
+use crate::effect::{Effect, UserEvent};
 use crate::engine::Engine;
 use crate::input::{Command, Input, PlacedTransaction, Surroundings};
 use crate::record::{Closure, Resolution};
@@ -327,21 +327,19 @@ fn block(height: u32, transactions: Vec<PlacedTransaction>) -> Input {
 }
 
 /// Carries out everything; writes are durable at once, or not at all.
-fn drive(engine: &mut Engine, is_durable: bool) -> Vec<(Store, u64)> {
-    let mut written = Vec::new();
+fn drive(engine: &mut Engine, is_durable: bool) -> Vec<Effect> {
     let mut surroundings = || Surroundings {
         entropy: [7; 32],
         now_s: super::node::NOW_S,
     };
+    let mut all = Vec::new();
     while let Some(effect) = engine.next(&mut surroundings) {
-        if let Effect::Persist(write) = &effect {
-            written.push((write.store, write.sequence));
-            if is_durable {
-                engine.persisted(write.store, write.sequence);
-            }
+        if let (Effect::Persist(write), true) = (&effect, is_durable) {
+            engine.persisted(write.store, write.sequence);
         }
+        all.push(effect);
     }
-    written
+    all
 }
 
 /// What became of the HTLC upstream.
@@ -407,21 +405,14 @@ fn claim_fees(known_after: u32, is_tip: impl Fn(u32) -> bool) -> Vec<(u32, u64)>
             let command = command.clone();
             engine.input(Input::Command { id: 99, command });
         }
-        let mut surroundings = || Surroundings {
-            entropy: [7; 32],
-            now_s: super::node::NOW_S,
-        };
-        while let Some(effect) = engine.next(&mut surroundings) {
-            match effect {
-                Effect::Persist(write) => engine.persisted(write.store, write.sequence),
-                Effect::Broadcast { transactions, .. } => {
-                    let htlc_sat = world.flow.payments[0].amount_msat / 1_000;
-                    let out_sat = transactions[0].output[0].value.to_sat();
-                    let is_claim = transactions[0].input[0].witness.len() == 3;
-                    fees.extend(is_claim.then(|| (waited, htlc_sat.saturating_sub(out_sat))));
-                }
-                _ => {}
-            }
+        for effect in drive(&mut engine, true) {
+            let Effect::Broadcast { transactions, .. } = effect else {
+                continue;
+            };
+            let htlc_sat = world.flow.payments[0].amount_msat / 1_000;
+            let out_sat = transactions[0].output[0].value.to_sat();
+            let is_claim = transactions[0].input[0].witness.len() == 3;
+            fees.extend(is_claim.then(|| (waited, htlc_sat.saturating_sub(out_sat))));
         }
     }
     fees
@@ -472,12 +463,13 @@ fn an_htlc_is_not_given_up_upstream_if_another_of_its_hash_was_claimed_there() {
 fn a_preimage_that_comes_while_the_decision_to_give_up_is_written_goes_upstream() {
     let (world, mut engine, height) = about_to_give_up();
     engine.input(block(height, Vec::new()));
-    let written = drive(&mut engine, false);
-    assert!(!written.is_empty());
+    let effects = drive(&mut engine, false);
     assert_eq!(upstream(&world, &engine), None);
     claim_another(&world, &mut engine);
-    for (store, sequence) in written {
-        engine.persisted(store, sequence);
+    for effect in effects {
+        if let Effect::Persist(write) = effect {
+            engine.persisted(write.store, write.sequence);
+        }
     }
     drive(&mut engine, true);
     let preimage = world.flow.payments[0].preimage;
@@ -507,21 +499,16 @@ fn no_gain_is_told_of_a_forward_that_was_given_up_on_a_channel_that_has_closed_a
     claimed.commit(vec![step], &mut out).expect("it fits");
     claimed.volatile.durable = claimed.record.sequence;
     engine.input(Input::Tick);
-    let mut surroundings = || Surroundings {
-        entropy: [7; 32],
-        now_s: super::node::NOW_S,
-    };
-    let mut fees = Vec::new();
-    while let Some(effect) = engine.next(&mut surroundings) {
-        match effect {
-            Effect::Persist(write) => engine.persisted(write.store, write.sequence),
+    let effects = drive(&mut engine, true).into_iter();
+    let fees: Vec<Option<u64>> = effects
+        .filter_map(|effect| match effect {
             Effect::Tell {
                 event: UserEvent::PaymentForwarded { fee_msat, .. },
                 ..
-            } => fees.push(fee_msat),
-            _ => {}
-        }
-    }
+            } => Some(fee_msat),
+            _ => None,
+        })
+        .collect();
     assert_eq!(fees, [None]);
 }
 

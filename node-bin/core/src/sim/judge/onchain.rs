@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bitcoin::absolute::LockTime;
 use bitcoin::{OutPoint, Transaction, Txid};
 
 use crate::sim::flow::OpenedChannel;
@@ -25,6 +26,9 @@ const MOST_RAISED: u64 = 20;
 
 /// A reorganisation may bring what a claim spends so many blocks closer to it than they were.
 const BLOCKS_OF_A_REORG: u32 = 6;
+
+/// What takes an HTLC may have been urgent so many blocks before its commitment was in a block.
+const BLOCKS_OF_AN_URGENT_HTLC: u32 = 36;
 
 /// Where a channel's satoshis are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,7 +160,13 @@ fn most_claim_fee_sat(world: &World, transaction: &Transaction) -> u64 {
     let waited = mined
         .zip(oldest)
         .map_or(0, |(mined, oldest)| mined - oldest);
-    let raises = u64::from((waited + BLOCKS_OF_A_REORG) / RAISE.0);
+    let mut inputs = transaction.input.iter();
+    let shows_preimage = inputs.any(|input| input.witness.iter().any(|bytes| bytes.len() == 32));
+    let earlier = match shows_preimage || transaction.lock_time != LockTime::ZERO {
+        true => BLOCKS_OF_AN_URGENT_HTLC,
+        false => 0,
+    };
+    let raises = u64::from((waited + earlier + BLOCKS_OF_A_REORG) / RAISE.0);
     let base = u64::from(POLICY.feerate_per_kw);
     let rate = (base + RAISE.1 * raises).min(base * MOST_RAISED);
     // A signature may be a byte or two shorter than what is paid for.

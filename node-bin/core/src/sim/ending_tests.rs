@@ -573,3 +573,12 @@ fn a_timeout_that_a_claim_replaces_before_it_counts_is_carried_upstream_as_a_cla
         assert!(world.flow.payments[0].was_sent(&world));
     }
 }
+
+#[test]
+fn a_payer_that_forgot_its_payment_is_told_that_it_failed_when_the_timeout_won() {
+    let plan = "force-contest sync random seed=1027 crash=A@32:acks:payments";
+    let plan: Plan = plan.parse().unwrap();
+    let mut world = plan.replay(false).unwrap();
+    assert_eq!(judge(&mut world).complaints, Vec::<String>::new());
+    assert!(!world.flow.payments[0].was_sent(&world));
+}

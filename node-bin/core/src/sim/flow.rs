@@ -150,11 +150,15 @@ impl Flow {
 
 impl PlannedPayment {
     /// Whether it went through, as far as users were told: by the payer, or, if the payer lost its
-    /// records or is gone, by the payee.
+    /// records or is gone, and was not told since that it failed, by the payee.
     pub fn was_sent(&self, world: &World) -> bool {
         let payer = &world.nodes[self.payer];
         let is_sent = payer.user.handled().any(|event| {
             matches!(event, UserEvent::PaymentSent { payment_id, .. }
+                if *payment_id == self.payment_id)
+        });
+        let is_failed = payer.user.handled().any(|event| {
+            matches!(event, UserEvent::PaymentFailed { payment_id, .. }
                 if *payment_id == self.payment_id)
         });
         let payee = &world.nodes[self.payee];
@@ -162,7 +166,8 @@ impl PlannedPayment {
             matches!(event, UserEvent::PaymentClaimed { payment_hash, .. }
                 if *payment_hash == self.payment_hash)
         });
-        is_sent || ((payer.has_lost_payments || payer.is_gone) && is_claimed)
+        let is_silent = (payer.has_lost_payments || payer.is_gone) && !is_failed;
+        is_sent || (is_silent && is_claimed)
     }
 
     /// What the payer gives for fees, in millisatoshis.

@@ -20,14 +20,19 @@ pub(super) fn agree(one: &[ReachedPoint], other: &[ReachedPoint]) -> bool {
     canonical(one) == canonical(other)
 }
 
-/// The classes of all runs: those of the first, then those that only later ones have. A point that every run
-/// passed stands for its class where there is one; a class without one varies.
-pub(super) fn classes_of_all(runs: &[Vec<ReachedPoint>], every_point: bool) -> Vec<PointClass> {
+/// Whether a point was not passed by every one of these runs.
+pub(super) fn varies_in(runs: &[Vec<ReachedPoint>]) -> impl Fn(&NodePoint) -> bool {
     let passed: Vec<BTreeSet<&NodePoint>> = runs
         .iter()
         .map(|run| run.iter().map(|reached| &reached.point).collect())
         .collect();
-    let varies = |point: &NodePoint| passed.iter().any(|run| !run.contains(point));
+    move |point| passed.iter().any(|run| !run.contains(point))
+}
+
+/// The classes of all runs: those of the first, then those that only later ones have. A point that every run
+/// passed stands for its class where there is one; a class without one varies.
+pub(super) fn classes_of_all(runs: &[Vec<ReachedPoint>], every_point: bool) -> Vec<PointClass> {
+    let varies = varies_in(runs);
     let mut known = BTreeSet::new();
     let mut taken = BTreeSet::new();
     let mut classes = Vec::new();
@@ -35,7 +40,7 @@ pub(super) fn classes_of_all(runs: &[Vec<ReachedPoint>], every_point: bool) -> V
         for mut class in classes_of(run, every_point) {
             class.points.retain(|point| known.insert(point.clone()));
             // Keeps the order of those that are alike.
-            class.points.sort_by_key(varies);
+            class.points.sort_by_key(&varies);
             let Some(first) = class.points.first() else {
                 continue;
             };

@@ -1,14 +1,12 @@
 //! One exploration: dry run, points, classes, and the cases chosen from them. Running them is `family`'s.
 
-use std::collections::BTreeSet;
-
 use faults::catalogue::family_of;
 use faults::{Action, Fault, NodePoint};
 use wildmatch::WildMatch;
 
 use super::campaign::{Campaign, PlannedCase, Ran};
 use super::classes::{PointClass, case_id_of, classes_of, halves};
-use super::dry_runs::{LEAST_DRY_RUNS, MOST_DRY_RUNS, agree, classes_of_all};
+use super::dry_runs::{LEAST_DRY_RUNS, MOST_DRY_RUNS, agree, classes_of_all, varies_in};
 use super::family::{Explored, explore_all};
 use super::pairs::PointPair;
 use super::partition::Partition;
@@ -234,14 +232,10 @@ impl Exploration {
     /// The scenario's closes at the chosen points of the first dry run. Where the others passed a point tells whether
     /// it varies.
     fn choose_races(&self, evidence: &Evidence, runs: &[Vec<ReachedPoint>], begun: &mut Begun) {
-        let Some((reached, others)) = runs.split_first() else {
+        let Some(reached) = runs.first() else {
             return;
         };
-        let others: Vec<BTreeSet<&NodePoint>> = others
-            .iter()
-            .map(|run| run.iter().map(|reached| &reached.point).collect())
-            .collect();
-        let varies = |point: &NodePoint| others.iter().any(|run| !run.contains(point));
+        let varies = varies_in(runs);
         for race in &self.scenario.races {
             let from = race.from.as_deref();
             let begins = from.map_or(Some(0), |step| step_began(evidence, step));
@@ -252,7 +246,7 @@ impl Exploration {
                 .cloned()
                 .collect();
             for class in classes_of(&raced, self.options.every_point) {
-                for class in halves(class, varies) {
+                for class in halves(class, &varies) {
                     let mut known = begun.classes.iter();
                     if known.all(|known| known.points != class.points) {
                         begun.classes.push(class);
@@ -260,7 +254,7 @@ impl Exploration {
                 }
             }
             let every_point = self.options.every_point;
-            let races = race_classes(&self.scenario, race, &raced, varies, every_point);
+            let races = race_classes(&self.scenario, race, &raced, &varies, every_point);
             begun.races.extend(races);
         }
         let fits = self.fits();

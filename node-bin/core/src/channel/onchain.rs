@@ -14,7 +14,9 @@ use crate::keys::Environment;
 use crate::onchain::bumping::SecondStage;
 use crate::onchain::claims::{Claim, claim_of, second_stage_claim};
 use crate::onchain::identify::{FundingSpend, HtlcOutput, OutputKind, identify};
-use crate::onchain::spend::{SpendPath, read_delayed_spend, read_spend, second_stage_output};
+use crate::onchain::spend::{
+    SpendPath, possible_preimages, read_delayed_spend, read_spend, second_stage_output,
+};
 use crate::onion::code;
 use crate::record::{Closure, OutboundHtlc, Resolution, SeenTransaction};
 use crate::spec::{Direction, HtlcAdd};
@@ -342,17 +344,10 @@ impl Channel {
         tip: u32,
         is_chains_tip: bool,
     ) -> (Option<PaymentPreimage>, bool) {
-        let inputs = self
-            .record
-            .onchain
-            .spends
-            .iter()
-            .flat_map(|seen| &seen.transaction.input);
-        let preimage = inputs
+        let spends = self.record.onchain.spends.iter();
+        let preimage = spends
             .filter(|_| self.may_have_had(position, add.htlc_id))
-            .flat_map(|input| input.witness.iter())
-            .filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok())
-            .map(PaymentPreimage)
+            .flat_map(|seen| possible_preimages(&seen.transaction))
             .find(|preimage| PaymentHash::from(*preimage) == add.payment_hash);
         let is_over = is_chains_tip
             && is_final(position.confirmed, tip)

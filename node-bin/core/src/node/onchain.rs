@@ -16,6 +16,7 @@ use crate::effect::Effect;
 use crate::event::EventId;
 use crate::input::PlacedTransaction;
 use crate::onchain::claims::{Claim, ClaimError, ClaimPath, claim_transaction};
+use crate::onchain::spend::possible_preimages;
 use crate::record::Closure;
 
 use super::{BestBlock, Node};
@@ -101,13 +102,10 @@ impl Node {
         if !self.channels.values().any(awaits) {
             return ShownPreimages::new();
         }
-        let inputs = transactions
-            .iter()
-            .flat_map(|placed| &placed.transaction.input);
-        let witnesses = inputs.flat_map(|input| input.witness.iter());
-        let preimages = witnesses.filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        preimages
-            .map(|bytes| (PaymentPreimage(bytes).into(), PaymentPreimage(bytes)))
+        let placed = transactions.iter();
+        placed
+            .flat_map(|placed| possible_preimages(&placed.transaction))
+            .map(|preimage| (preimage.into(), preimage))
             .collect()
     }
 

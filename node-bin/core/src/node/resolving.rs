@@ -6,7 +6,7 @@
 use lightning::types::payment::PaymentPreimage;
 
 use crate::channel::Outbox;
-use crate::effect::{Effect, UserEvent};
+use crate::effect::{Effect, Store, UserEvent};
 use crate::event::{EventId, EventKind, Failure, MonitorEvent};
 use crate::onion::{self, OwnFailure};
 use crate::record::Rejection;
@@ -195,7 +195,7 @@ impl Node {
                 .then_some(received_msat.saturating_sub(amount_msat)),
             from_onchain,
         };
-        let store = crate::effect::Store::Monitor(first.id.channel_id);
+        let store = Store::Monitor(first.id.channel_id);
         self.forwarded.insert(id, false);
         self.tell(event, TellPurpose::Forwarded(id), Some(store), out);
     }
@@ -265,7 +265,7 @@ impl Node {
                 reason: why.to_owned(),
             };
             // Before that a crash would take the refusal back, and the HTLC might be paid after all.
-            let store = crate::effect::Store::Monitor(inbound.channel_id);
+            let store = Store::Monitor(inbound.channel_id);
             self.tell(event, TellPurpose::News, Some(store), out);
         }
     }

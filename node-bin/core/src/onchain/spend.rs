@@ -37,6 +37,14 @@ pub enum SpendPath {
     Unknown,
 }
 
+/// Everything in a transaction's witnesses that could be a preimage: whose hash is asked for tells whether it is.
+pub fn possible_preimages(transaction: &Transaction) -> impl Iterator<Item = PaymentPreimage> {
+    let inputs = transaction.input.iter();
+    let witnesses = inputs.flat_map(|input| input.witness.iter());
+    let bytes = witnesses.filter_map(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.map(PaymentPreimage)
+}
+
 /// Tells how `input` spends an output of this kind. Never fails: what makes no sense is
 /// [`SpendPath::Unknown`].
 pub fn read_spend(kind: &OutputKind, input: &TxIn) -> SpendPath {

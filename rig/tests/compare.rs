@@ -5,23 +5,39 @@ mod common;
 use common::{Ended, Logs};
 use serde_json::Value;
 
-/// One class of points of one node, on both kinds.
+/// One class of points of one node.
+const CHOICE: [&str; 7] = [
+    "direct",
+    "--node",
+    "B",
+    "--point",
+    "send.revoke_and_ack.*",
+    "--limit",
+    "1",
+];
+
+/// It on both kinds.
 fn compared(logs: &Logs, subject: &str, control: &str) -> Ended {
-    logs.deadbolt(&[
-        "compare",
-        "direct",
-        "--subject",
-        subject,
-        "--control",
-        control,
-        "--node",
-        "B",
-        "--point",
-        "send.revoke_and_ack.*",
-        "--limit",
-        "1",
-        "--json",
-    ])
+    compared_with(logs, subject, control, &[])
+}
+
+fn compared_with(logs: &Logs, subject: &str, control: &str, more: &[&str]) -> Ended {
+    let kinds = ["--subject", subject, "--control", control, "--json"];
+    logs.deadbolt(&[&["compare"], &CHOICE[..], &kinds, more].concat())
+}
+
+/// Explores it on one kind; the run's name.
+fn explored(logs: &Logs, kind: &str) -> String {
+    let ended = logs.deadbolt(&[&["explore"], &CHOICE[..], &["--kind", kind, "--json"]].concat());
+    ended.json()["run_id"].as_str().unwrap().to_owned()
+}
+
+fn runs(logs: &Logs) -> usize {
+    let entries = std::fs::read_dir(logs.0.path()).unwrap();
+    let is_run = |path: std::path::PathBuf| !path.is_symlink() && path.join("run.json").exists();
+    entries
+        .filter(|entry| is_run(entry.as_ref().unwrap().path()))
+        .count()
 }
 
 fn number(totals: &Value, key: &str) -> u64 {
@@ -88,4 +104,59 @@ fn a_kind_compared_with_itself_is_the_same_and_exits_0() {
     let totals = &ended.json()["compared"];
     assert_eq!(number(totals, "same"), lines(totals), "{ended}");
     assert_eq!(number(totals, "same_fail"), 0, "{ended}");
+}
+
+#[test]
+fn a_side_that_was_explored_before_is_not_run_again_and_compares_the_same() {
+    let logs = Logs::new();
+    let control_run = explored(&logs, "stock");
+    let with_control = compared_with(&logs, "unified", "stock", &["--control-run", &control_run]);
+    let ended = with_control.expect_code(0);
+    let totals = &ended.json()["compared"];
+    assert_eq!(totals["control_run"], control_run.as_str(), "{ended}");
+    assert!(number(totals, "fixed") > 0, "{ended}");
+    assert_eq!(runs(&logs), 2, "the control was run again: {ended}");
+    // What the comparison ran is a run like any other: with both there is nothing to do but to compare.
+    let subject_run = totals["subject_run"].as_str().unwrap().to_owned();
+    let both = ["--control-run", &control_run, "--subject-run", &subject_run];
+    let again = compared_with(&logs, "unified", "stock", &both).expect_code(0);
+    assert_eq!(&again.json()["compared"], totals, "{again}");
+    assert_eq!(runs(&logs), 2, "{again}");
+}
+
+#[test]
+fn a_run_of_anything_else_is_no_side_of_a_comparison() {
+    let logs = Logs::new();
+    let control_run = explored(&logs, "stock");
+    let refused = |subject: &str, control: &str, more: &[&str], why: &str| {
+        let more = [&["--control-run", control_run.as_str()], more].concat();
+        let ended = compared_with(&logs, subject, control, &more).expect_code(97);
+        assert!(ended.stderr.contains(why), "{why}: {ended}");
+    };
+    refused("stock", "unified", &[], "kinds of nodes");
+    refused("unified", "stock", &["--seed", "2"], "its seed is 1");
+    refused("unified", "stock", &["--every-point"], "the same choice");
+    refused(
+        "unified",
+        "stock",
+        &["--persist", "async"],
+        "modes of writing",
+    );
+    refused(
+        "unified",
+        "stock",
+        &["--subject-run", "none"],
+        "there is no run",
+    );
+    let case = format!("{control_run}/dry-run");
+    let ended = compared_with(&logs, "unified", "stock", &["--control-run", &case]);
+    let ended = ended.expect_code(97);
+    assert!(ended.stderr.contains("name a whole run"), "{ended}");
+    // As an interrupt leaves it.
+    let verdicts = logs.0.path().join(&control_run).join("verdicts.jsonl");
+    let all = std::fs::read_to_string(&verdicts).unwrap();
+    let lines: Vec<&str> = all.lines().collect();
+    std::fs::write(&verdicts, lines[..lines.len() - 1].join("\n") + "\n").unwrap();
+    refused("unified", "stock", &[], "stopped before its end");
+    assert_eq!(runs(&logs), 1);
 }

@@ -178,6 +178,14 @@ pub(super) struct CompareArguments {
     /// What it is compared with.
     #[arg(long, value_name = "KIND", value_parser = parse_kind)]
     pub control: NodeKind,
+
+    /// Take a run that was made before, of `explore` or `compare` with the same options, for the subject's.
+    #[arg(long, value_name = "RUN")]
+    pub subject_run: Option<String>,
+
+    /// The same for the control's: a release that does not change is explored once.
+    #[arg(long, value_name = "RUN")]
+    pub control_run: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,23 +1,31 @@
-//! `deadbolt compare`: the same exploration on two kinds of node, and what differs case by case.
+//! `deadbolt compare`: the same exploration on two kinds of node, and what differs case by case. A side that was
+//! explored before need not be again.
 
 use super::super::args::{CompareArguments, ExploreArguments};
 use super::super::exit::{EXIT_FAIL, EXIT_NOT_RUN, EXIT_PASS, EXIT_RIG_FAULT};
 use super::super::session::Session;
+use super::earlier::earlier;
 use super::explore::{explorations, parts_of, subject as name_of};
 use super::{CommandError, Context, Ended, Environment};
 use crate::evidence::Verdict;
 use crate::explore::{
-    Change, ComparedCase, ComparedRecord, Counts, MatchedBy, compare, explore_all,
+    Change, ComparedCase, ComparedRecord, Counts, Exploration, MatchedBy, compare, explore_all,
 };
 use crate::run_store::{CaseRecord, SummaryRecord};
 use crate::scenario::{NodeKind, Override, Scenario};
 
 /// One side's run.
-struct Side {
-    run_id: String,
-    records: Vec<CaseRecord>,
-    summary: SummaryRecord,
-    interrupted: bool,
+pub(super) struct Side {
+    pub run_id: String,
+    pub records: Vec<CaseRecord>,
+    pub summary: SummaryRecord,
+    pub interrupted: bool,
+}
+
+/// One side before anything is run.
+enum Planned {
+    Explore(NodeKind, Vec<Exploration>),
+    Explored(Side),
 }
 
 pub(super) async fn run<E: Environment>(
@@ -25,13 +33,23 @@ pub(super) async fn run<E: Environment>(
     arguments: &CompareArguments,
 ) -> Result<Ended, CommandError> {
     // Both are read before either is run, so that a wrong option costs nothing.
-    let control = scenarios(context, &arguments.explore, arguments.control)?;
-    let subject = scenarios(context, &arguments.explore, arguments.subject)?;
-    let control = side(context, arguments, arguments.control, control).await?;
+    let control = planned(
+        context,
+        arguments,
+        arguments.control,
+        &arguments.control_run,
+    )?;
+    let subject = planned(
+        context,
+        arguments,
+        arguments.subject,
+        &arguments.subject_run,
+    )?;
+    let control = side(context, arguments, control).await?;
     if control.interrupted {
         return Err(CommandError::Interrupted);
     }
-    let subject = side(context, arguments, arguments.subject, subject).await?;
+    let subject = side(context, arguments, subject).await?;
     let lines = compare(&control.records, &subject.records);
     let mut totals = ComparedRecord {
         subject: word(arguments.subject).to_owned(),
@@ -55,6 +73,23 @@ pub(super) async fn run<E: Environment>(
     })
 }
 
+fn planned<E: Environment>(
+    context: &Context<'_, E>,
+    arguments: &CompareArguments,
+    kind: NodeKind,
+    explored: &Option<String>,
+) -> Result<Planned, CommandError> {
+    let family = scenarios(context, &arguments.explore, kind)?;
+    let explorations = explorations(context.arguments.seed, &arguments.explore, family);
+    for exploration in &explorations {
+        exploration.check()?;
+    }
+    match explored {
+        Some(wanted) => earlier(context, wanted, &explorations).map(Planned::Explored),
+        None => Ok(Planned::Explore(kind, explorations)),
+    }
+}
+
 /// The scenarios with every node of this kind but those that the command line gives a kind by name.
 fn scenarios<E: Environment>(
     context: &Context<'_, E>,
@@ -76,13 +111,12 @@ fn scenarios<E: Environment>(
 async fn side<E: Environment>(
     context: &Context<'_, E>,
     arguments: &CompareArguments,
-    kind: NodeKind,
-    family: Vec<Scenario>,
+    planned: Planned,
 ) -> Result<Side, CommandError> {
-    let explorations = explorations(context.arguments.seed, &arguments.explore, family);
-    for exploration in &explorations {
-        exploration.check()?;
-    }
+    let (kind, explorations) = match planned {
+        Planned::Explored(side) => return Ok(side),
+        Planned::Explore(kind, explorations) => (kind, explorations),
+    };
     let subject = format!(
         "{}-{}",
         name_of(&arguments.explore, &explorations),

@@ -53,6 +53,20 @@ pub(super) fn subject(arguments: &ExploreArguments, explorations: &[Exploration]
     }
 }
 
+/// What a command line chooses of a scenario's points, and what happens there.
+pub(super) fn options_of(arguments: &ExploreArguments) -> ExploreOptions {
+    ExploreOptions {
+        every_point: arguments.every_point,
+        node: arguments.node.clone(),
+        point: arguments.point.clone(),
+        limit: arguments.limit,
+        partition: arguments.partition,
+        fault: arguments.fault,
+        depth: arguments.depth,
+        budget: arguments.budget,
+    }
+}
+
 /// One exploration a scenario. Of several, each has its own name before those of its cases.
 pub(super) fn explorations(
     seed: u64,
@@ -62,16 +76,7 @@ pub(super) fn explorations(
     let is_alone = family.len() == 1;
     let exploration = |scenario: Scenario| Exploration {
         seed,
-        options: ExploreOptions {
-            every_point: arguments.every_point,
-            node: arguments.node.clone(),
-            point: arguments.point.clone(),
-            limit: arguments.limit,
-            partition: arguments.partition,
-            fault: arguments.fault,
-            depth: arguments.depth,
-            budget: arguments.budget,
-        },
+        options: options_of(arguments),
         prefix: match (is_alone, scenario.name.rsplit('/').next()) {
             (false, Some(last)) => format!("{last}."),
             _ => String::new(),

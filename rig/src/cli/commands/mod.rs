@@ -2,6 +2,7 @@
 //! ended.
 
 mod compare;
+mod earlier;
 mod explore;
 mod judge;
 mod list;

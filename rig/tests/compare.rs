@@ -152,11 +152,14 @@ fn a_run_of_anything_else_is_no_side_of_a_comparison() {
     let ended = compared_with(&logs, "unified", "stock", &["--control-run", &case]);
     let ended = ended.expect_code(97);
     assert!(ended.stderr.contains("name a whole run"), "{ended}");
-    // As an interrupt leaves it.
-    let verdicts = logs.0.path().join(&control_run).join("verdicts.jsonl");
-    let all = std::fs::read_to_string(&verdicts).unwrap();
-    let lines: Vec<&str> = all.lines().collect();
-    std::fs::write(&verdicts, lines[..lines.len() - 1].join("\n") + "\n").unwrap();
+    // As an interrupt leaves it, and a SIGKILL.
+    let summary = logs.0.path().join(&control_run).join("summary.json");
+    let saved = std::fs::read_to_string(&summary).unwrap();
+    let mut saved: Value = serde_json::from_str(&saved).unwrap();
+    saved["interrupted"] = true.into();
+    std::fs::write(&summary, saved.to_string()).unwrap();
+    refused("unified", "stock", &[], "stopped before its end");
+    std::fs::remove_file(&summary).unwrap();
     refused("unified", "stock", &[], "stopped before its end");
     assert_eq!(runs(&logs), 1);
 }

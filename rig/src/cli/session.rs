@@ -13,6 +13,7 @@ use crate::explore::{Campaign, Tally, Totals};
 use crate::report::{RunReport, render_text, shown, write_files};
 use crate::run_store::{
     CaseRecord, PairsRecord, PointsRecord, RUN_VERSION, RacesRecord, RunFolder, RunRecord,
+    SummaryRecord,
 };
 
 /// What an exploration found to cover; nothing for other runs.
@@ -98,11 +99,14 @@ impl<R: crate::explore::RunCase> Session<R> {
             pairs,
             races,
         } = found;
-        let summary = tally.summary(
-            Some(self.run.run_id.clone()),
-            Totals::of(points.as_ref(), pairs.as_ref(), races.as_ref(), &records),
-            self.campaign.began.elapsed(),
-        );
+        let summary = SummaryRecord {
+            interrupted,
+            ..tally.summary(
+                Some(self.run.run_id.clone()),
+                Totals::of(points.as_ref(), pairs.as_ref(), races.as_ref(), &records),
+                self.campaign.began.elapsed(),
+            )
+        };
         let folder = &self.campaign.folder;
         let report = RunReport {
             run: self.run,

@@ -10,6 +10,7 @@ use crate::evidence::Verdict;
 use crate::explore::Judge;
 use crate::explore::testing::{ScriptedWorld, Twist, forward_scenario, scripted_judge};
 use crate::oracle::Judgement;
+use crate::report::RunReport;
 use crate::run_store::{RunFolder, SummaryRecord, load_evidence, read_plan};
 use crate::scenario::{Case, Scenario};
 
@@ -428,7 +429,8 @@ async fn an_interrupted_run_writes_what_is_there_and_exits_130() {
     assert_eq!(left.code, EXIT_INTERRUPTED);
     let run = world.latest();
     if run.run_id() != before {
-        assert!(run.summary().unwrap().is_some());
+        assert!(run.summary().unwrap().unwrap().interrupted);
+        assert!(RunReport::read(&run).unwrap().incomplete);
     }
 }
 

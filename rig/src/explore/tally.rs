@@ -123,6 +123,7 @@ impl Tally {
             closes_total: of.closes,
             closes_covered: of.closes.map(|_| self.closes_covered),
             compared: None,
+            interrupted: false,
             wall_s: (seconds * 1000.0).round() / 1000.0,
             cases_per_min: (per_minute * 10.0).round() / 10.0,
         }

@@ -69,7 +69,7 @@ impl RunReport {
         let races = folder.races()?;
         let records = folder.verdicts()?;
         let saved = folder.summary()?;
-        let incomplete = saved.is_none();
+        let incomplete = saved.as_ref().is_none_or(|saved| saved.interrupted);
         let summary = saved.unwrap_or_else(|| {
             let wall_us = records.iter().map(|record| record.ended_us).max();
             Tally::of(&records).summary(

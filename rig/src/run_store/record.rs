@@ -291,6 +291,9 @@ pub struct SummaryRecord {
     /// What differs from the control, of a comparison; all else is the subject's then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<ComparedRecord>,
+    /// Whether it was stopped before its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// Seconds of wall time.
     pub wall_s: f64,
     /// Cases a minute.

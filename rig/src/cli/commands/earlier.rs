@@ -38,9 +38,8 @@ pub(super) fn earlier<E: Environment>(
     }
     same_scenarios(&folder, &report, explorations)
         .map_err(|difference| refused(wanted, &difference))?;
-    if let Some(missing) = not_ended(&report) {
-        let problem = format!("it was stopped before its end: {missing} has no verdict");
-        return Err(refused(wanted, &problem));
+    if report.incomplete {
+        return Err(refused(wanted, "it was stopped before its end"));
     }
     Ok(Side {
         run_id: report.run.run_id,
@@ -97,30 +96,4 @@ fn same_scenarios(
         Some(other) => Err(format!("it has one more scenario, of {other}")),
         None => Ok(()),
     }
-}
-
-/// A case that was chosen and did not end.
-fn not_ended(report: &RunReport) -> Option<String> {
-    let ended: BTreeSet<&str> = report
-        .records
-        .iter()
-        .map(|record| record.case_id.as_str())
-        .collect();
-    if report.incomplete || report.points.is_none() {
-        return Some("a dry run".to_owned());
-    }
-    let points = report.points.iter().flat_map(|points| &points.classes);
-    let races = report.races.iter().flat_map(|races| &races.races);
-    let pairs = report.pairs.iter().flat_map(|pairs| &pairs.pairs);
-    // Where channels are closed, a class is no case but says which points the closes stand for.
-    let points = points
-        .filter(|class| class.selected && report.races.is_none())
-        .map(|class| &class.case_id);
-    let races = races.filter(|race| race.selected).map(|race| &race.case_id);
-    let pairs = pairs.filter(|pair| pair.selected).map(|pair| &pair.case_id);
-    points
-        .chain(races)
-        .chain(pairs)
-        .find(|case_id| !ended.contains(case_id.as_str()))
-        .cloned()
 }

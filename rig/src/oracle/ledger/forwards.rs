@@ -104,16 +104,19 @@ pub(super) fn judge(
         .flat_map(|(htlc, _)| [htlc.offerer.as_str(), htlc.receiver.as_str()])
         .collect();
     for node in nodes {
-        let is_end = case.evidence.payments.iter().any(|made| {
-            made.payment_hash == payment_hash && (made.from == node || made.to == node)
-        });
-        if !is_end {
+        if !is_end(case, node, payment_hash) {
             judge_forwarder(case, node, payment_hash, htlcs, docket);
             judge_kept(node, payment_hash, htlcs, docket);
             judge_count(node, payment_hash, htlcs, docket);
             upstream::judge(case, node, payment_hash, htlcs, docket);
         }
     }
+}
+
+/// Whether the node pays or is paid under this hash.
+pub(super) fn is_end(case: &CaseView<'_>, node: &str, payment_hash: &str) -> bool {
+    let mut payments = case.evidence.payments.iter();
+    payments.any(|made| made.payment_hash == payment_hash && (made.from == node || made.to == node))
 }
 
 fn judge_forwarder(

@@ -10,6 +10,7 @@ use crate::evidence::OpenedChannel;
 
 mod amounts;
 mod dust;
+mod earned;
 mod forwards;
 mod payment;
 mod upstream;
@@ -54,6 +55,7 @@ impl Oracle for Ledger {
             payment::judge(case, made, &mut docket);
         }
         dust::judge(case, &mut docket);
+        earned::judge(case, &mut docket);
         for channel in &case.evidence.channels {
             judge_commitment_numbers(case, channel, &mut docket);
         }

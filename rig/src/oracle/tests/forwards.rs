@@ -1,9 +1,9 @@
-use node_bin::api::WireMessage;
+use node_bin::api::{UserEvent, WireMessage};
 
 use super::chain::failed_after;
 use super::{assert_finds, assert_passes, direct, forward};
 use crate::oracle::testing::{EXPIRY, World};
-use crate::scenario::ExpectedPayment;
+use crate::scenario::{ExpectedPayment, NodeKind};
 
 /// A pays 50,000,000 msat to C, and B has offered them on.
 fn forwarded() -> (World, u64, u64) {
@@ -150,4 +150,65 @@ fn an_early_fail_back_is_no_failure_too_early() {
     };
     assert_passes(&early(3));
     assert_finds(&early(4), "ledger", "failed-too-early");
+}
+
+/// A paid C over B, which is of this kind; its user was told so with these fees.
+fn earned(kind: NodeKind, fees_msat: &[Option<u64>]) -> World {
+    let mut world = forward();
+    let nodes = &mut world.evidence.plan.scenario.nodes;
+    nodes.get_mut("B").unwrap().kind = kind;
+    world.pay("p", &["A", "B", "C"], 1, 50_000_000);
+    for fee_msat in fees_msat {
+        tell_forwarded(&mut world, *fee_msat);
+    }
+    world.live();
+    world
+}
+
+fn tell_forwarded(world: &mut World, fee_msat: Option<u64>) {
+    let event = UserEvent::PaymentForwarded {
+        inbound: "A-B".into(),
+        outbound: "B-C".into(),
+        fee_msat,
+        from_onchain: false,
+    };
+    world.event("B", event);
+}
+
+#[test]
+fn a_forward_that_a_unified_node_never_tells_is_found() {
+    let world = earned(NodeKind::Unified, &[]);
+    let (message, _) = assert_finds(&world.rest(), "ledger", "forward-untold");
+    assert!(
+        message.contains("forwarded 1 HTLCs that were claimed on B-C and its user was told of 0"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_forward_may_be_told_twice_and_by_a_stock_node_not_at_all() {
+    assert_passes(&earned(NodeKind::Unified, &[Some(1000)]).rest());
+    assert_passes(&earned(NodeKind::Unified, &[Some(1000), Some(1000)]).rest());
+    assert_passes(&earned(NodeKind::Unified, &[None]).rest());
+    assert_passes(&earned(NodeKind::Stock, &[]).rest());
+}
+
+#[test]
+fn a_forward_that_is_told_with_a_fee_that_it_did_not_leave_is_found() {
+    for kind in [NodeKind::Unified, NodeKind::Stock] {
+        let world = earned(kind, &[Some(1001)]);
+        let (message, _) = assert_finds(&world.rest(), "ledger", "forwarded-wrong-fee");
+        assert!(message.contains("earned 1001 msat"), "{message}");
+    }
+}
+
+#[test]
+fn a_forward_that_is_told_though_it_failed_is_found() {
+    let mut world = forward();
+    world.expect("p", ExpectedPayment::Failed);
+    world.pay_in_vain("p", &["A", "B", "C"], 1, 50_000_000);
+    tell_forwarded(&mut world, Some(1000));
+    world.live();
+    let (message, _) = assert_finds(&world.rest(), "ledger", "forwarded-not-claimed");
+    assert!(message.contains("told of a forward to B-C"), "{message}");
 }

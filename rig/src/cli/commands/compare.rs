@@ -25,7 +25,7 @@ pub(super) struct Side {
 /// One side before anything is run.
 enum Planned {
     Explore(NodeKind, Vec<Exploration>),
-    Explored(Side),
+    Explored(Box<Side>),
 }
 
 pub(super) async fn run<E: Environment>(
@@ -85,7 +85,9 @@ fn planned<E: Environment>(
         exploration.check()?;
     }
     match explored {
-        Some(wanted) => earlier(context, wanted, &explorations).map(Planned::Explored),
+        Some(wanted) => earlier(context, wanted, &explorations)
+            .map(Box::new)
+            .map(Planned::Explored),
         None => Ok(Planned::Explore(kind, explorations)),
     }
 }
@@ -114,7 +116,7 @@ async fn side<E: Environment>(
     planned: Planned,
 ) -> Result<Side, CommandError> {
     let (kind, explorations) = match planned {
-        Planned::Explored(side) => return Ok(side),
+        Planned::Explored(side) => return Ok(*side),
         Planned::Explore(kind, explorations) => (kind, explorations),
     };
     let subject = format!(

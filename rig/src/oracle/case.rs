@@ -248,6 +248,12 @@ impl<'a> CaseView<'a> {
         })
     }
 
+    /// Whether the rig put the node back to an old state: what it says was true once.
+    pub(super) fn was_put_back(&self, node: &str) -> bool {
+        self.rig_entries()
+            .any(|(_, did)| matches!(did, RigEntry::Restored { node: of } if of == node))
+    }
+
     /// Everything the rig did.
     pub(super) fn rig_entries(&self) -> impl Iterator<Item = (u64, &'a RigEntry)> {
         self.evidence

@@ -5,7 +5,7 @@ use node_bin::api::UserEvent;
 
 use super::chain_view::commitment::Closure;
 use super::{CaseView, Docket};
-use crate::evidence::{OpenedChannel, RigEntry};
+use crate::evidence::OpenedChannel;
 use crate::scenario::StepKind;
 
 /// Judges a channel that is closed and was meant to be.
@@ -78,10 +78,7 @@ fn judge_time(case: &CaseView<'_>, channel: &OpenedChannel, docket: &mut Docket)
 
 /// Both users hear that their channel is closed, and none still has it for use.
 fn judge_told(case: &CaseView<'_>, channel: &OpenedChannel, node: &str, docket: &mut Docket) {
-    let was_put_back = case.rig_entries().any(
-        |(_, entry)| matches!(entry, RigEntry::Restored { node: restored } if restored == node),
-    );
-    if case.rest(node).is_none() || was_put_back {
+    if case.rest(node).is_none() || case.was_put_back(node) {
         return;
     }
     let told = told_of(case, channel);

@@ -4,7 +4,7 @@
 use node_bin::api::{HtlcDirection, PaymentState, PaymentView};
 
 use super::payment::{End, ToldUsers};
-use crate::evidence::{MadePayment, RigEntry};
+use crate::evidence::MadePayment;
 use crate::oracle::{CaseView, Docket};
 
 pub(super) fn judge(
@@ -68,8 +68,7 @@ fn judge_listed(case: &CaseView<'_>, made: &MadePayment, users: &ToldUsers, dock
         (&made.to, HtlcDirection::Inbound, is_claimed, false),
     ];
     for (node, direction, is_done, is_failed) in sides {
-        let mut entries = case.rig_entries();
-        if entries.any(|(_, did)| matches!(did, RigEntry::Restored { node: of } if of == node)) {
+        if case.was_put_back(node) {
             continue;
         }
         let views = case.rest(node).into_iter().flat_map(|view| &view.payments);

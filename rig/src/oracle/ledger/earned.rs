@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use node_bin::api::UserEvent;
 
 use super::forwards::is_end;
-use super::{Ended, by_hash, sides};
-use crate::evidence::RigEntry;
+use super::{Ended, sides};
 use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::Outcome;
 use crate::oracle::{CaseView, Docket};
@@ -27,24 +26,14 @@ struct ToldOf<'c> {
     fee_msat: Option<u64>,
 }
 
-pub(super) fn judge(case: &CaseView<'_>, docket: &mut Docket) {
-    let restored: Vec<&str> = case
-        .rig_entries()
-        .filter_map(|(_, did)| match did {
-            RigEntry::Restored { node } => Some(node.as_str()),
-            _ => None,
-        })
-        .collect();
+pub(super) fn judge(case: &CaseView<'_>, by_hash: &BTreeMap<&str, Ended<'_>>, docket: &mut Docket) {
     for (node, setting) in &case.evidence.plan.scenario.nodes {
-        // What a node that lost data tells was true once.
-        if restored.contains(&node.as_str()) {
+        if case.was_put_back(node) {
             continue;
         }
-        let others = by_hash(case)
-            .into_iter()
-            .filter(|(hash, _)| !is_end(case, node, hash));
+        let others = by_hash.iter().filter(|(hash, _)| !is_end(case, node, hash));
         let forwards: Vec<Forward<'_>> = others
-            .filter_map(|(_, htlcs)| forward_of(node, &htlcs))
+            .filter_map(|(_, htlcs)| forward_of(node, htlcs))
             .collect();
         let told: Vec<ToldOf<'_>> = told_by(case, node).collect();
         for one in &told {
@@ -58,9 +47,8 @@ pub(super) fn judge(case: &CaseView<'_>, docket: &mut Docket) {
 
 fn forward_of<'c>(node: &str, htlcs: &Ended<'c>) -> Option<Forward<'c>> {
     let [inbound, outbound] = sides(node, htlcs).map(|side| {
-        let may_pay = |(_, outcome): &&&(&Htlc, Outcome)| {
-            matches!(outcome, Outcome::Claimed(_) | Outcome::Dust)
-        };
+        let may_pay =
+            |(_, outcome): &&&(&Htlc, Outcome)| outcome.is_claimed() || *outcome == Outcome::Dust;
         side.iter()
             .filter(may_pay)
             .map(|one| **one)
@@ -132,7 +120,7 @@ fn judge_told(node: &str, told: &ToldOf<'_>, forwards: &[Forward<'_>], docket: &
 fn judge_untold(node: &str, told: &[ToldOf<'_>], forwards: &[Forward<'_>], docket: &mut Docket) {
     let mut claimed: BTreeMap<&str, Vec<&Htlc>> = BTreeMap::new();
     for Forward { inbound, outbound } in forwards {
-        let is_claimed = |(_, outcome): &&(&Htlc, Outcome)| matches!(outcome, Outcome::Claimed(_));
+        let is_claimed = |(_, outcome): &&(&Htlc, Outcome)| outcome.is_claimed();
         if inbound.iter().filter(is_claimed).count() < outbound.len() {
             continue;
         }

@@ -30,10 +30,11 @@ impl Oracle for Ledger {
         for (htlc, outcome) in case.htlcs() {
             judge_htlc(htlc, outcome, &mut docket);
         }
-        for (payment_hash, htlcs) in by_hash(case) {
+        let by_hash = by_hash(case);
+        for (payment_hash, htlcs) in &by_hash {
             let made = &case.evidence.payments;
-            if made.iter().any(|made| made.payment_hash == payment_hash) {
-                forwards::judge(case, payment_hash, &htlcs, &mut docket);
+            if made.iter().any(|made| made.payment_hash == *payment_hash) {
+                forwards::judge(case, payment_hash, htlcs, &mut docket);
             } else {
                 let message =
                     format!("no payment of the case has the hash {payment_hash} of an HTLC");
@@ -55,7 +56,7 @@ impl Oracle for Ledger {
             payment::judge(case, made, &mut docket);
         }
         dust::judge(case, &mut docket);
-        earned::judge(case, &mut docket);
+        earned::judge(case, &by_hash, &mut docket);
         for channel in &case.evidence.channels {
             judge_commitment_numbers(case, channel, &mut docket);
         }

@@ -29,6 +29,13 @@ fn mixes(name: &str) -> &[&[&str]] {
         "data-loss/unified" => &[&[], &["--kind", "A=stock"]],
         // A stock node closes a channel whose funding loses its only confirmation, on purpose.
         "reorg/funding" => &[&[]],
+        // To a stock node six confirmations are final; here it is the side that loses nothing by that.
+        "reorg/sweep"
+        | "reorg/six-both"
+        | "reorg/six-penalty"
+        | "reorg/six-theirs"
+        | "reorg/second-stage-penalty" => &[&[], &["--kind", "B=stock"]],
+        "timeout-small" => &[&[], &["--kind", "A=stock", "--kind", "C=stock"]],
         _ if name.starts_with("regression/") => &[&[]],
         _ => &MIXES,
     }
@@ -55,6 +62,14 @@ fn look_closer(name: &str, mix: &[&str], run: &Path) {
         parts
             .map(|part| part["resolution"].as_str().unwrap().to_owned())
             .collect()
+    };
+    let took_off = |node: &str, role: &str| {
+        let lines = lines_of(&run.join("cases/no-fault/trace.jsonl"));
+        let (before, _) = lines.split_at(place_of(&lines, "reorged"));
+        assert!(
+            publishes(before, node, role),
+            "{mix:?}: no {role} of {node}"
+        );
     };
     match name {
         // A stock payer may try the same way twice: by the short channel id and by its alias in the invoice.
@@ -93,11 +108,15 @@ fn look_closer(name: &str, mix: &[&str], run: &Path) {
             assert!(mined.ends_with(&[45, 50]), "{mix:?}: {mined:?}");
         }
         // What is taken off has to be there.
-        "reorg/timeout" | "reorg/electrs" => {
-            let trace = run.join("cases/no-fault/trace.jsonl");
-            let lines = lines_of(&trace);
-            let (before, _) = lines.split_at(place_of(&lines, "reorged"));
-            assert!(publishes(before, "B", "B-C claim"), "{mix:?}");
+        "reorg/timeout" | "reorg/timeout-theirs" | "reorg/electrs" => took_off("B", "B-C claim"),
+        "reorg/claim-theirs" | "reorg/six-theirs" => took_off("C", "B-C claim"),
+        "reorg/sweep" => took_off("A", "A-B claim"),
+        "reorg/penalty" | "reorg/six-penalty" | "reorg/second-stage-penalty" => {
+            took_off("A", "A-B claim");
+        }
+        "reorg/both" | "reorg/six-both" => {
+            took_off("B", "A-B claim");
+            took_off("C", "B-C claim");
         }
         "revoked/second-stage-success" => {
             let trace = run.join("cases/no-fault/trace.jsonl");
@@ -184,6 +203,7 @@ scenarios_pass_without_faults! {
     a_preimage_learnt_on_chain_is_carried_upstream = "claim-onchain",
     a_timeout_on_chain_fails_upstream = "timeout-onchain",
     a_timeout_on_the_peers_commitment_fails_upstream = "timeout-theirs",
+    a_timeout_of_little_worth_fails_upstream = "timeout-small",
     a_channel_closes_in_time_for_a_preimage_that_its_peer_does_not_take = "claim-deadline",
     two_htlcs_that_nothing_tells_apart_are_both_claimed = "twins-claim",
     two_htlcs_that_nothing_tells_apart_are_both_taken_back = "twins-timeout",
@@ -223,9 +243,19 @@ scenarios_pass_without_faults! {
     what_the_last_six_blocks_confirmed_confirms_again = "reorg/six",
     a_closing_transaction_confirms_again_after_a_reorganisation = "reorg/coop-close",
     a_penalty_confirms_again_after_a_reorganisation = "reorg/penalty",
-    claims_are_bumped_until_a_block_has_them = "fee-spike",
+    a_penalty_of_six_blocks_ago_is_made_again = "reorg/six-penalty",
+    a_penalty_of_a_second_stage_is_made_again = "reorg/second-stage-penalty",
+    a_claim_on_the_peers_commitment_is_made_again = "reorg/claim-theirs",
+    a_claim_on_the_peers_commitment_of_six_blocks_ago_is_made_again = "reorg/six-theirs",
+    a_timeout_on_the_peers_commitment_is_six_deep_in_the_chain_that_stays = "reorg/timeout-theirs",
+    a_sweep_confirms_again_after_a_reorganisation = "reorg/sweep",
+    both_channels_of_a_forward_end_again_after_a_reorganisation = "reorg/both",
+    both_channels_of_a_forward_end_again_after_six_blocks = "reorg/six-both",
+    a_commitment_and_a_claim_are_bumped_until_a_block_has_them = "fee-spike",
     a_second_stage_with_a_preimage_is_bumped_alone = "fee-spike-claim",
+    a_claim_on_the_peers_commitment_is_bumped_alone = "fee-spike-claim-theirs",
     a_second_stage_after_a_timeout_is_bumped_alone = "fee-spike-timeout",
+    a_timeout_on_the_peers_commitment_is_bumped_alone = "fee-spike-timeout-theirs",
     a_penalty_is_bumped_alone = "fee-spike-penalty",
     a_close_that_is_taken_off_while_a_node_is_down_comes_again = "reorg/while-down",
     a_channel_is_ready_and_works_although_its_funding_is_taken_off_twice = "reorg/funding",

@@ -1,15 +1,17 @@
 //! What a node publishes for a close it publishes again for more as long as blocks leave it out. Judged only of
-//! nodes that the scenario names; one transaction that is given out several times is no bump.
+//! nodes and kinds of outputs that the scenario names; one transaction that is given out several times is no bump.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{OutPoint, Transaction, Txid};
 use node_bin::api::Report;
 
 use super::chain_view::ChainView;
-use super::chain_view::commitment::Closure;
+use super::chain_view::commitment::{Closure, Output};
+use super::chain_view::witness::OutputKind;
 use super::{CaseView, Docket};
+use crate::scenario::Bumped;
 
 /// A transaction that the network took from a node.
 struct Published {
@@ -30,8 +32,11 @@ pub(super) fn judge(case: &CaseView<'_>, docket: &mut Docket) {
     let Some(chain) = case.chain_or_miss(docket) else {
         return;
     };
-    for node in nodes {
-        judge_node(case, chain, &published, node, docket);
+    for (node, kinds) in nodes {
+        let spends = spends_of(case, chain, &published, node);
+        for kind in kinds {
+            judge_kind(node, *kind, &spends, docket);
+        }
     }
 }
 
@@ -63,44 +68,74 @@ fn all_published(case: &CaseView<'_>, docket: &mut Docket) -> Option<Vec<Publish
     Some(all)
 }
 
-fn judge_node(
+/// A spend with what it pays, where that is known, in satoshis.
+type Spend<'p> = (&'p Published, Option<u64>);
+
+/// What the node published, one after the other, for each output of a commitment that closed a channel of its.
+fn spends_of<'p>(
     case: &CaseView<'_>,
     chain: &ChainView,
-    published: &[Published],
+    published: &'p [Published],
     node: &str,
-    docket: &mut Docket,
-) {
+) -> BTreeMap<OutPoint, (Option<Bumped>, Vec<Spend<'p>>)> {
+    let mut spends = BTreeMap::new();
     let channels = case.evidence.channels.iter();
-    let closes: BTreeSet<Txid> = channels
-        .filter(|channel| channel.opener == node || channel.acceptor == node)
-        .filter_map(|channel| match case.closure(&channel.label) {
-            Closure::Commitment(commitment) => Some(commitment.txid),
-            _ => None,
-        })
-        .collect();
-    let mut spends: BTreeMap<OutPoint, Vec<(&Published, Option<u64>)>> = BTreeMap::new();
+    for channel in channels.filter(|channel| channel.opener == node || channel.acceptor == node) {
+        if let Closure::Commitment(commitment) = case.closure(&channel.label) {
+            let outputs = commitment.outputs.iter();
+            spends.extend(outputs.map(|output| (output.outpoint, (kind_of(output), Vec::new()))));
+        }
+    }
     for one in published.iter().filter(|one| one.node == node) {
         let fee_sat = fee_sat(one, chain, published);
-        let inputs = one.transaction.input.iter();
-        for spent in inputs.filter(|input| closes.contains(&input.previous_output.txid)) {
-            let spends = spends.entry(spent.previous_output).or_default();
-            if spends.iter().all(|(other, _)| other.txid != one.txid) {
+        for input in &one.transaction.input {
+            let Some((_, spends)) = spends.get_mut(&input.previous_output) else {
+                continue;
+            };
+            if spends
+                .iter()
+                .all(|(other, _): &Spend<'_>| other.txid != one.txid)
+            {
                 spends.push((one, fee_sat));
             }
         }
     }
-    let bump = spends.iter().find_map(|(output, spends)| {
+    spends
+}
+
+fn kind_of(output: &Output) -> Option<Bumped> {
+    match output.kind {
+        OutputKind::Anchor => Some(Bumped::Anchor),
+        OutputKind::Htlc { .. } => Some(Bumped::Htlc),
+        OutputKind::Delayed | OutputKind::ToRemote => Some(Bumped::Balance),
+        OutputKind::Unknown => None,
+    }
+}
+
+fn judge_kind(
+    node: &str,
+    wanted: Bumped,
+    spends: &BTreeMap<OutPoint, (Option<Bumped>, Vec<Spend<'_>>)>,
+    docket: &mut Docket,
+) {
+    let word = match wanted {
+        Bumped::Anchor => "an anchor",
+        Bumped::Htlc => "an HTLC",
+        Bumped::Balance => "a balance",
+    };
+    let of_kind = spends.iter().filter(|(_, (kind, _))| *kind == Some(wanted));
+    let bump = of_kind.clone().find_map(|(output, (_, spends))| {
         let fees_sat: Vec<u64> = spends.iter().filter_map(|(_, fee_sat)| *fee_sat).collect();
         let rises = |pair: &[u64]| pair[0] < pair[1];
         fees_sat.windows(2).any(rises).then_some((output, fees_sat))
     });
     if let Some((output, fees_sat)) = bump {
         docket.note(format!(
-            "{node} published spends of {output} for {fees_sat:?} sat, one after the other"
+            "{node} published spends of {output}, {word}, for {fees_sat:?} sat, one after the other"
         ));
         return;
     }
-    let all = spends.iter().flat_map(|(output, spends)| {
+    let all = of_kind.flat_map(|(output, (_, spends))| {
         spends.iter().map(move |(one, fee_sat)| {
             let fee = fee_sat.map_or("an unknown fee".to_owned(), |sat| format!("{sat} sat"));
             (
@@ -113,7 +148,7 @@ fn judge_node(
     docket.find(
         "not-bumped",
         format!(
-            "{node} never published a spend of an output of a channel's close again for a higher fee"
+            "{node} never published a spend of {word} of a channel's close again for a higher fee"
         ),
         trace,
         lines,

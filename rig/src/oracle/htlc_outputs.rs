@@ -16,7 +16,7 @@ use super::chain_view::witness::{OutputKind, SpendPath, read};
 use super::htlcs::Htlc;
 use super::outcome::{outputs_of, preimage_fits};
 use super::{CaseView, Docket, Judgement, Oracle};
-use crate::evidence::OpenedChannel;
+use crate::evidence::{MadePayment, OpenedChannel};
 
 /// The oracle `htlc-outputs`.
 pub(super) struct HtlcOutputs;
@@ -140,17 +140,7 @@ impl Judge<'_, '_> {
             SpendPath::Timeout => (&htlc.offerer, "after its expiry"),
             SpendPath::Revocation => (self.other(owner), "as a penalty"),
             SpendPath::Owner | SpendPath::Unknown => {
-                docket.find(
-                    "unknown-path",
-                    format!(
-                        "{} was spent by {} in a way that BOLT 3 does not know",
-                        htlc.name(),
-                        spend.txid
-                    ),
-                    htlc.trace.clone(),
-                    Vec::new(),
-                );
-                return;
+                return find_unknown_path(htlc, &htlc.name(), &spend.txid, docket);
             }
         };
         docket.note(format!(
@@ -163,8 +153,10 @@ impl Judge<'_, '_> {
         self.judge_second_stage(htlc, output, owner, docket);
         // Of an old state nobody was told, and nobody needs to be.
         let is_of_now = self.case.cheater_of(&self.channel.label).is_none();
-        if is_of_now && matches!(spend.path, SpendPath::Preimage(_)) {
-            self.judge_events(htlc, docket);
+        match spend.path {
+            SpendPath::Preimage(_) if is_of_now => self.judge_paid(htlc, docket),
+            SpendPath::Timeout if is_of_now => self.judge_taken_back(htlc, docket),
+            _ => {}
         }
     }
 
@@ -285,7 +277,10 @@ impl Judge<'_, '_> {
         let (taker, how) = match path {
             SpendPath::Owner => (owner, "after the delay"),
             SpendPath::Revocation => (self.other(owner).as_str(), "as a penalty"),
-            _ => return,
+            SpendPath::Preimage(_) | SpendPath::Timeout | SpendPath::Unknown => {
+                let what = format!("the second stage of {}", htlc.name());
+                return find_unknown_path(htlc, &what, &spend.by.txid, docket);
+            }
         };
         docket.note(format!(
             "{}: its second stage went to {taker} {how}",
@@ -294,15 +289,48 @@ impl Judge<'_, '_> {
         self.judge_taker(htlc, taker, how, &spend.by.txid, docket);
     }
 
-    /// Who is paid on chain, and who pays, is told so.
-    fn judge_events(&self, htlc: &Htlc, docket: &mut Docket) {
+    fn payments_of(&self, htlc: &Htlc) -> impl Iterator<Item = &MadePayment> {
         let payments = self.case.evidence.payments.iter();
-        for made in payments.filter(|made| made.payment_hash == htlc.payment_hash) {
-            let told = |node: &str, is_it: &dyn Fn(&UserEvent) -> bool| {
-                self.case
-                    .events()
-                    .any(|told| told.node == node && is_it(told.what))
+        payments.filter(|made| made.payment_hash == htlc.payment_hash)
+    }
+
+    fn is_told(&self, node: &str, is_it: &dyn Fn(&UserEvent) -> bool) -> bool {
+        let mut events = self.case.events();
+        events.any(|told| told.node == node && is_it(told.what))
+    }
+
+    /// Who takes back on chain what it paid is told how the payment ended, or at least this part of it. What a forwarder
+    /// takes back it fails upstream, which the ledger judges.
+    fn judge_taken_back(&self, htlc: &Htlc, docket: &mut Docket) {
+        for made in self
+            .payments_of(htlc)
+            .filter(|made| htlc.offerer == made.from)
+        {
+            let ended = |event: &UserEvent| match event {
+                UserEvent::PaymentFailed { payment_id, .. }
+                | UserEvent::PaymentSent { payment_id, .. }
+                | UserEvent::PaymentPart { payment_id, .. } => *payment_id == made.payment_id,
+                _ => false,
             };
+            if !self.is_told(&made.from, &ended) {
+                docket.find(
+                    "chain-disagrees-with-events",
+                    format!(
+                        "{} was taken back on chain after its expiry, but {} was never told of an end of {}",
+                        htlc.name(),
+                        made.from,
+                        made.id
+                    ),
+                    htlc.trace.clone(),
+                    Vec::new(),
+                );
+            }
+        }
+    }
+
+    /// Who is paid on chain, and who pays, is told so.
+    fn judge_paid(&self, htlc: &Htlc, docket: &mut Docket) {
+        for made in self.payments_of(htlc) {
             let claimed = |event: &UserEvent| matches!(event, UserEvent::PaymentClaimed { payment_hash, .. } if *payment_hash == made.payment_hash);
             let sent = |event: &UserEvent| matches!(event, UserEvent::PaymentSent { payment_id, .. } if *payment_id == made.payment_id);
             let mut find = |node: &str, what: &str| {
@@ -317,14 +345,23 @@ impl Judge<'_, '_> {
                     Vec::new(),
                 );
             };
-            if htlc.receiver == made.to && !told(&made.to, &claimed) {
+            if htlc.receiver == made.to && !self.is_told(&made.to, &claimed) {
                 find(&made.to, "claimed");
             }
-            if htlc.offerer == made.from && !told(&made.from, &sent) {
+            if htlc.offerer == made.from && !self.is_told(&made.from, &sent) {
                 find(&made.from, "paid");
             }
         }
     }
+}
+
+fn find_unknown_path(htlc: &Htlc, what: &str, txid: &Txid, docket: &mut Docket) {
+    docket.find(
+        "unknown-path",
+        format!("{what} was spent by {txid} in a way that BOLT 3 does not know"),
+        htlc.trace.clone(),
+        Vec::new(),
+    );
 }
 
 fn names(nodes: &BTreeSet<&str>) -> String {

@@ -15,8 +15,8 @@ pub use check::{DEFAULT_KIND, LIVE_PREFIX};
 pub use error::{Place, ScenarioError, ScenarioErrors};
 pub use library::{Entry, LibraryError, find, find_all, library};
 pub use model::{
-    Case, ChainKind, Channel, Expectation, ExpectedPayment, Node, NodeKind, Payment, PaymentKind,
-    PaymentMoment, Persist, Plan, Race, Scenario, Step, StepKind, Verdict,
+    Bumped, Case, ChainKind, Channel, Expectation, ExpectedPayment, Node, NodeKind, Payment,
+    PaymentKind, PaymentMoment, Persist, Plan, Race, Scenario, Step, StepKind, Verdict,
 };
 pub use overrides::{Override, OverrideError, Setting};
 pub use parse::{load, parse};

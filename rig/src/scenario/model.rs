@@ -1,6 +1,6 @@
 //! The words of a scenario and of a plan. Owns their shape; reading and checking are elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use faults::Fault;
 use serde::{Deserialize, Serialize};
@@ -311,9 +311,22 @@ pub struct Expectation {
     /// side has to take all that is in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub revoked: BTreeMap<String, String>,
-    /// Nodes that have to publish a spend of an output of a channel's close once more, for a higher fee.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub bumped: Vec<String>,
+    /// Nodes that have to publish a spend of an output of a channel's close once more, for a higher fee: one of
+    /// each of these kinds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bumped: BTreeMap<String, BTreeSet<Bumped>>,
+}
+
+/// A kind of output of a commitment whose spend is to be published for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bumped {
+    /// An anchor: the child pays for the commitment itself (BOLT 3, "to_local_anchor and to_remote_anchor Output").
+    Anchor,
+    /// An HTLC: its second stage, or a direct claim of the other side's.
+    Htlc,
+    /// Either side's balance, as a penalty or a sweep.
+    Balance,
 }
 
 /// A payment's outcome.

@@ -1,7 +1,7 @@
 //! A scenario file as written, every value with its place. Owns which keys there are; never what
 //! their values mean together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use faults::{Action, Closing, Condition};
@@ -12,7 +12,7 @@ use toml::de::DeTable;
 use super::error::{Complaints, advice};
 use super::keys::{Keys, Word};
 use super::model::{
-    ChainKind, ExpectedPayment, NodeKind, PaymentKind, PaymentMoment, Persist, Verdict,
+    Bumped, ChainKind, ExpectedPayment, NodeKind, PaymentKind, PaymentMoment, Persist, Verdict,
 };
 
 pub(super) struct RawScenario {
@@ -123,7 +123,7 @@ pub(super) struct RawExpect {
     pub(super) payments: Vec<(Word, Spanned<ExpectedPayment>)>,
     pub(super) closed: Vec<Word>,
     pub(super) revoked: Option<Spanned<BTreeMap<String, String>>>,
-    pub(super) bumped: Vec<Word>,
+    pub(super) bumped: Option<Spanned<BTreeMap<String, BTreeSet<Bumped>>>>,
 }
 
 pub(super) struct RawCase {
@@ -435,7 +435,7 @@ fn read_expect(mut keys: Keys<'_>, complaints: &mut Complaints<'_>) -> RawExpect
         payments,
         closed: plain(closed).unwrap_or_default(),
         revoked,
-        bumped: plain(bumped).unwrap_or_default(),
+        bumped,
     }
 }
 

@@ -854,9 +854,17 @@ fn only_a_node_of_a_channel_that_closes_can_have_to_bump() {
         let closed = "closed = [\"B-C\"]";
         errors_of(&change(closed, &format!("{closed}\nbumped = {bumped}")))
     };
-    assert_eq!(expecting("[\"B\", \"C\"]"), "none");
-    assert!(expecting("[\"A\"]").contains("no channel of A is in `closed`"));
-    assert!(expecting("[\"D\"]").contains("no node `D`"));
+    let good = "{ B = [\"anchor\", \"htlc\"], C = [\"balance\"] }";
+    assert_eq!(expecting(good), "none");
+    for (bumped, complaint) in [
+        ("{ A = [\"htlc\"] }", "no channel of A is in `closed`"),
+        ("{ D = [\"htlc\"] }", "no node `D`"),
+        ("{ B = [] }", "say what B has to bump"),
+        ("{ B = [\"all\"] }", "unknown variant `all`"),
+    ] {
+        let said = expecting(bumped);
+        assert!(said.contains(complaint), "{bumped}: {said}");
+    }
 }
 
 /// The README's example is `forward` but for C's chain; its errors are those of two slips in it.

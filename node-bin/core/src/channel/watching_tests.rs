@@ -2,7 +2,7 @@
 
 use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
-use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use lightning::ln::types::ChannelId;
 use lightning::types::payment::PaymentHash;
 use proptest::collection::vec;
@@ -54,7 +54,23 @@ fn forwarded(htlc_id: u64) -> OutboundHtlc {
 
 /// A's channel, whose end B's commitment is.
 fn closed(pair: Pair) -> (Environment, Channel, Transaction) {
-    let commitment = pair.b.commitment_transaction();
+    closed_by(pair, Whose::Theirs)
+}
+
+/// Whose commitment ends A's channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Whose {
+    Ours,
+    Theirs,
+    TheirsRevoked,
+}
+
+fn closed_by(mut pair: Pair, whose: Whose) -> (Environment, Channel, Transaction) {
+    let commitment = match whose {
+        Whose::Ours => pair.a.commitment_transaction(),
+        Whose::Theirs => pair.b.commitment_transaction(),
+        Whose::TheirsRevoked => pair.cheat(),
+    };
     let mut record = pair.a.record;
     record.outbound = (0..3).map(|id| (id, forwarded(id))).collect();
     let environment = pair.a.environment;
@@ -467,19 +483,18 @@ proptest! {
 
     #[test]
     fn nonsense_in_blocks_claims_nothing_and_is_forgotten_with_its_blocks(
-        spends in vec((0_u32..12, vec(vec(any::<u8>(), 0..140), 0..7), 0_usize..4), 1..6),
+        whose in prop_oneof![Just(Whose::Ours), Just(Whose::Theirs), Just(Whose::TheirsRevoked)],
+        spends in nonsense(12),
+        spends_of_those in nonsense(4),
         height in 101_u32..480,
     ) {
-        let (environment, mut channel, commitment) = closed(pair(&spec()));
-        let txid = commitment.compute_txid();
+        let (environment, mut channel, commitment) = closed_by(pair(&spec()), whose);
         let before = channel.record.onchain.clone();
-        let transactions: Vec<Transaction> = spends
-            .into_iter()
-            .map(|(vout, witness, outputs)| {
-                spending(vec![(OutPoint { txid, vout }, witness)], outputs)
-            })
-            .collect();
-        block(&environment, &mut channel, height, &transactions);
+        let of_commitment = spending_all(&[commitment.compute_txid()], spends);
+        let txids: Vec<_> = of_commitment.iter().map(Transaction::compute_txid).collect();
+        let of_those = spending_all(&txids, spends_of_those);
+        block(&environment, &mut channel, height, &of_commitment);
+        block(&environment, &mut channel, height + 1, &of_those);
         prop_assert_eq!(ends(&channel), (vec![], vec![]));
         let mut out = Outbox::default();
         channel.unwatch_blocks(height - 1, &mut out).expect("it fits");
@@ -488,6 +503,44 @@ proptest! {
         block(&environment, &mut channel, height + 10, &[]);
         prop_assert_eq!(ends(&channel), (vec![], vec![]));
     }
+
+    #[test]
+    fn nonsense_in_blocks_keeps_no_output_that_it_left_from_its_owner(
+        whose in prop_oneof![Just(Whose::Ours), Just(Whose::Theirs), Just(Whose::TheirsRevoked)],
+        spends in nonsense(12),
+        height in 101_u32..480,
+    ) {
+        let (environment, mut channel, commitment) = closed_by(pair(&spec()), whose);
+        let txid = commitment.compute_txid();
+        let spent: Vec<u32> = spends.iter().map(|(_, vout, ..)| *vout).collect();
+        let mine = |channel: &Channel| -> Vec<u32> {
+            let position = channel.position(&environment).expect("it has ended");
+            let claims = channel.claims(&position).into_iter();
+            claims.map(|(claim, _)| claim.outpoint).filter(|of| of.txid == txid).map(|of| of.vout).collect()
+        };
+        let before = mine(&channel);
+        prop_assert!(!before.is_empty());
+        block(&environment, &mut channel, height, &spending_all(&[txid], spends));
+        let left: Vec<u32> = before.into_iter().filter(|vout| !spent.contains(vout)).collect();
+        prop_assert_eq!(mine(&channel), left);
+    }
+}
+
+/// Which transaction a spend is of, which of its outputs, the witness, and how many outputs it has.
+type Nonsense = (usize, u32, Vec<Vec<u8>>, usize);
+
+fn nonsense(vouts: u32) -> impl Strategy<Value = Vec<Nonsense>> {
+    let witness = vec(vec(any::<u8>(), 0..140), 0..7);
+    vec((any::<usize>(), 0..vouts, witness, 0_usize..4), 1..6)
+}
+
+fn spending_all(txids: &[Txid], spends: Vec<Nonsense>) -> Vec<Transaction> {
+    let spends = spends.into_iter();
+    let spend = |(which, vout, witness, outputs): Nonsense| {
+        let txid = txids[which % txids.len()];
+        spending(vec![(OutPoint { txid, vout }, witness)], outputs)
+    };
+    spends.map(spend).collect()
 }
 
 #[test]

@@ -41,6 +41,11 @@ impl Node {
             }
         }
         self.expire_claimables(out);
+        if is_tip {
+            for (id, command) in std::mem::take(&mut self.waiting) {
+                self.command(id, command, out);
+            }
+        }
     }
 
     fn connect_to_channel(

@@ -23,6 +23,11 @@ pub(super) struct Wish {
 
 impl Node {
     pub(super) fn command(&mut self, id: u64, command: Command, out: &mut Outbox) {
+        // A channel that this payment came over may have ended in a block that is still to come.
+        if matches!(command, Command::Claim { .. }) && !self.at_tip {
+            self.waiting.push((id, command));
+            return;
+        }
         let rests_on = self.rests_on(&command);
         let result = match command {
             Command::Pay(pay) => return self.pay(id, *pay, out),

@@ -23,9 +23,9 @@ use crate::sim::{flows, testing};
 use crate::source::InboundHtlcId;
 use crate::update::{EntryContent, LogEntry, Update, UpdateStep};
 
-const A: usize = 0;
-const B: usize = 1;
-const C: usize = 2;
+pub(super) const A: usize = 0;
+pub(super) const B: usize = 1;
+pub(super) const C: usize = 2;
 
 fn surroundings() -> Surroundings {
     Surroundings {
@@ -35,7 +35,7 @@ fn surroundings() -> Surroundings {
 }
 
 /// Carries out everything, with every write durable at once.
-fn drive(engine: &mut Engine) -> Vec<Effect> {
+pub(super) fn drive(engine: &mut Engine) -> Vec<Effect> {
     let mut all = Vec::new();
     while let Some(effect) = engine.next(&mut surroundings) {
         if let Effect::Persist(write) = &effect {
@@ -59,11 +59,11 @@ fn names(messages: &[Message]) -> Vec<&'static str> {
 }
 
 /// The node of a world, taken out of it.
-fn engine_of(world: &World, node: usize) -> Engine {
+pub(super) fn engine_of(world: &World, node: usize) -> Engine {
     world.nodes[node].engine.clone().unwrap()
 }
 
-fn channel_between(world: &World, one: usize, other: usize) -> ChannelId {
+pub(super) fn channel_between(world: &World, one: usize, other: usize) -> ChannelId {
     world.channels_between(one, other)[0]
 }
 
@@ -644,7 +644,7 @@ fn a_close_is_published_again_at_a_start() {
 }
 
 /// A block without anything that concerns the node.
-fn empty_block(height: u32) -> Input {
+pub(super) fn empty_block(height: u32) -> Input {
     block_with(height, Vec::new())
 }
 
@@ -743,11 +743,11 @@ fn a_peer_that_does_not_revoke_or_reestablish_is_hung_up_on() {
     assert_eq!(ends, [false, false, true]);
 }
 
-fn block_with(height: u32, transactions: Vec<PlacedTransaction>) -> Input {
+pub(super) fn block_with(height: u32, transactions: Vec<PlacedTransaction>) -> Input {
     block_at(height, true, transactions)
 }
 
-fn block_at(height: u32, is_tip: bool, transactions: Vec<PlacedTransaction>) -> Input {
+pub(super) fn block_at(height: u32, is_tip: bool, transactions: Vec<PlacedTransaction>) -> Input {
     Input::BlockConnected {
         height,
         hash: bitcoin::hashes::Hash::all_zeros(),
@@ -800,7 +800,7 @@ fn htlcs_that_no_block_takes_together_are_sent_one_by_one_too_the_dearest_first(
 }
 
 /// The fundings of B's channels, A's first.
-fn fundings(world: &World) -> [(u32, PlacedTransaction); 2] {
+pub(super) fn fundings(world: &World) -> [(u32, PlacedTransaction); 2] {
     [(A, B), (B, C)].map(|(opener, acceptor)| {
         let record = testing::record(world, opener, acceptor);
         let (height, index) = record.funding.confirmed.unwrap();
@@ -810,7 +810,7 @@ fn fundings(world: &World) -> [(u32, PlacedTransaction); 2] {
 }
 
 /// A node sees all blocks anew, with these fundings in them and without the others.
-fn see_anew(
+pub(super) fn see_anew(
     world: &mut World,
     node: usize,
     all: &[(u32, PlacedTransaction)],
@@ -916,34 +916,6 @@ fn a_user_that_was_not_let_claim_hears_of_the_payment_again_when_the_funding_is_
     see_anew(&mut world, C, &all[1..], &all[1..]);
     world.run_to_rest();
     assert_eq!(times_claimable(&world), 2);
-}
-
-#[test]
-fn a_payment_that_comes_up_while_blocks_are_caught_up_with_is_told_of_at_the_tip() {
-    let mut world = testing::world("hold-claim");
-    let all = fundings(&world);
-    see_anew(&mut world, C, &all[1..], &[]);
-    while !testing::has_event(&world, C, B, EventKind::Accepted) {
-        assert!(world.advance());
-    }
-    let mut engine = engine_of(&world, C);
-    let tells = |engine: &mut Engine| {
-        let effects = drive(engine);
-        let mut told = effects.iter();
-        told.any(|effect| {
-            let is_claimable =
-                |event: &UserEvent| matches!(event, UserEvent::PaymentClaimable { .. });
-            matches!(effect, Effect::Tell { event, .. } if is_claimable(event))
-        })
-    };
-    let height = engine.node.best_block.height;
-    let (_, funding) = all[1].clone();
-    engine.input(block_at(height + 1, false, vec![funding]));
-    assert!(!tells(&mut engine));
-    engine.input(block_at(height + 2, false, Vec::new()));
-    assert!(!tells(&mut engine));
-    engine.input(empty_block(height + 3));
-    assert!(tells(&mut engine));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::channel::opening::PendingOpen;
 use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::{Effect, Ordered, Store, TellId, UserEvent};
 use crate::event::EventId;
-use crate::input::{Input, Surroundings};
+use crate::input::{Command, Input, Surroundings};
 use crate::keys::Environment;
 use crate::message::Message;
 use crate::payment::PaymentRecord;
@@ -26,6 +26,8 @@ use crate::update::LogEntry;
 
 mod acknowledging;
 mod blocks;
+#[cfg(test)]
+mod catching_up_tests;
 mod commands;
 mod forwarding;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod payment_tests;
 mod receiving;
 mod recovering;
 mod resolving;
+mod second_stages;
 mod sending;
 
 use receiving::{Claim, ClaimId, ClaimState, Claimable};
@@ -136,6 +139,8 @@ pub struct Node {
     pub(crate) starting: bool,
     /// The last block was the chain's tip: what is decided by how much time is left can be.
     at_tip: bool,
+    /// Commands that wait for the tip, by their ids.
+    waiting: Vec<(u64, Command)>,
 }
 
 /// What follows when the user has handled something.
@@ -192,6 +197,7 @@ impl Node {
             drawn: 0,
             starting: true,
             at_tip: true,
+            waiting: Vec::new(),
         };
         let mut durable = Vec::new();
         for stored in stored.channels {

@@ -3,14 +3,13 @@
 //!
 //! BOLT 5; `corrections.md`, 14.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use lightning::ln::types::ChannelId;
 use lightning::types::payment::{PaymentHash, PaymentPreimage};
 
 use crate::channel::LEAST_FEERATE_PER_KW;
-use crate::channel::onchain::{DueSecondStage, Position, urgent_since};
+use crate::channel::onchain::{Position, urgent_since};
 use crate::channel::{Channel, ChannelError, Outbox};
 use crate::effect::Effect;
 use crate::event::EventId;
@@ -22,7 +21,7 @@ use crate::record::Closure;
 use super::{BestBlock, Node};
 
 /// Blocks after which an unconfirmed claim pays more.
-const BUMP_INTERVAL_BLOCKS: u32 = 3;
+pub(super) const BUMP_INTERVAL_BLOCKS: u32 = 3;
 /// By how much it pays more each time, in percent.
 const BUMP_PERCENT: u64 = 25;
 /// By how much it pays more each time at the least: the relay's increment, in satoshis per 1000 weight
@@ -30,8 +29,6 @@ const BUMP_PERCENT: u64 = 25;
 const LEAST_BUMP_PER_KW: u64 = 250;
 /// The most that a claim pays, as a multiple of the node's fee rate.
 const MAXIMUM_BUMP: u64 = 20;
-/// Of an HTLC's second stage with a coin that pays for it and change, in weight units, roughly.
-const SECOND_STAGE_WEIGHT: u64 = 1_200;
 
 /// Whether nobody but the holder can ever take this.
 fn is_uncontested(claim: &Claim) -> bool {
@@ -203,54 +200,6 @@ impl Node {
         }
     }
 
-    /// Sends HTLCs of the holder's commitment to their second stages: those together that have waited as long. The
-    /// wallet pays for them, and never much more than they are worth.
-    ///
-    /// What no block has taken for some time is sent one by one, too: the counterparty may keep the whole group out
-    /// of the mempool by a large transaction that takes the smallest of it for a low fee.
-    fn publish_second_stages_of(
-        &mut self,
-        channel_id: ChannelId,
-        position: &Position,
-        out: &mut Outbox,
-    ) {
-        let tip = self.best_block.height;
-        let Some(channel) = self.channels.get_mut(&channel_id) else {
-            return;
-        };
-        let mut groups: BTreeMap<u32, Vec<DueSecondStage>> = BTreeMap::new();
-        for due in channel.second_stages(position, tip) {
-            let key = (due.stage.direction, due.stage.htlc_id);
-            let first = channel.volatile.claimed_at.entry(key).or_insert(tip);
-            let since = due.urgent_since.min(position.confirmed.max(*first));
-            groups.entry(since).or_default().push(due);
-        }
-        let store = channel.store();
-        for (since, mut group) in groups {
-            out.after(store, self.second_stages(channel_id, since, &group));
-            if group.len() > 1 && tip >= since + BUMP_INTERVAL_BLOCKS {
-                // The wallet may have coins for a few only.
-                group.sort_by_key(|due| Reverse(due.amount_sat));
-                for due in group.chunks(1) {
-                    out.after(store, self.second_stages(channel_id, since, due));
-                }
-            }
-        }
-    }
-
-    /// Asks for these to go to their second stage in one transaction, having waited since this height.
-    fn second_stages(&self, channel_id: ChannelId, since: u32, group: &[DueSecondStage]) -> Effect {
-        let value_sat: u64 = group.iter().map(|due| due.amount_sat).sum();
-        let worth = value_sat * 1_000 / (SECOND_STAGE_WEIGHT * group.len().max(1) as u64);
-        let worth = u32::try_from(worth).unwrap_or(u32::MAX);
-        let feerate_per_kw = self.bumped_feerate(Some(since)).min(worth);
-        Effect::BumpHtlcs {
-            channel_id,
-            feerate_per_kw: feerate_per_kw.max(LEAST_FEERATE_PER_KW),
-            htlcs: group.iter().map(|due| due.stage).collect(),
-        }
-    }
-
     /// Transactions that take what is the holder's and ripe. Contested outputs go one by one, so that one
     /// that the counterparty takes first spoils no other; what only waits for a delay goes together.
     fn claim_transactions(
@@ -287,8 +236,13 @@ impl Node {
         groups
             .into_iter()
             .filter_map(|(claims, since)| {
-                // What is not worth a high fee may be worth the usual one.
-                let rates = [self.bumped_feerate(Some(since)), self.policy.feerate_per_kw];
+                // What is not worth a high fee may be worth the usual one, or the least that is relayed: late is better
+                // than never.
+                let rates = [
+                    self.bumped_feerate(Some(since)),
+                    self.policy.feerate_per_kw,
+                    LEAST_FEERATE_PER_KW,
+                ];
                 rates.into_iter().find_map(|feerate_per_kw| {
                     let built = claim_transaction(
                         &self.environment,
@@ -308,7 +262,7 @@ impl Node {
 
     /// The node's fee rate, and more the longer something waits: in steps, so that what was published
     /// is replaced only by something that pays enough more.
-    fn bumped_feerate(&self, since: Option<u32>) -> u32 {
+    pub(super) fn bumped_feerate(&self, since: Option<u32>) -> u32 {
         let waited = since.map_or(0, |since| self.best_block.height.saturating_sub(since));
         let rounds = u64::from(waited / BUMP_INTERVAL_BLOCKS);
         let base = u64::from(self.policy.feerate_per_kw);

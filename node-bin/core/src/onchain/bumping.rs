@@ -3,8 +3,6 @@
 //!
 //! BOLT 3, "HTLC-Timeout and HTLC-Success Transactions" and its anchors; BOLT 5, "Unilateral Close Handling".
 
-use std::collections::BTreeMap;
-
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{Hash, HashEngine, sha256};
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -179,20 +177,26 @@ pub(crate) fn feeless_second_stage(
 
 /// Asks for these HTLCs of the holder's commitment to go to their second stage at this fee rate. The
 /// counterparty signed each one's lock time, so only those with the same one share a transaction and
-/// an event.
+/// an event. They stay in the order in which they are wanted.
 pub fn htlc_resolutions(
     environment: &Environment,
     record: &ChannelRecord,
     wanted: &[SecondStage],
     feerate_per_kw: u32,
 ) -> Vec<BumpTransactionEvent> {
-    let mut by_lock_time: BTreeMap<u32, Vec<HTLCDescriptor>> = BTreeMap::new();
+    let mut by_lock_time: Vec<(u32, Vec<HTLCDescriptor>)> = Vec::new();
     for descriptor in htlc_descriptors(environment, record, wanted) {
         let lock_time = match descriptor.preimage {
             Some(_) => 0,
             None => descriptor.htlc.cltv_expiry,
         };
-        by_lock_time.entry(lock_time).or_default().push(descriptor);
+        match by_lock_time
+            .iter_mut()
+            .find(|(known, _)| *known == lock_time)
+        {
+            Some((_, same)) => same.push(descriptor),
+            None => by_lock_time.push((lock_time, vec![descriptor])),
+        }
     }
     by_lock_time
         .into_iter()

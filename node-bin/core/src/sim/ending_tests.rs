@@ -13,7 +13,7 @@ use super::judge::judge;
 use super::plan::Plan;
 use super::schedule::Action;
 use super::testing::{A, B, C, channel, record, was_claimed, world, world_when};
-use super::tests::{campaign, expect_clean};
+use super::tests::{campaign, expect_clean, seed};
 use super::world::{Persistence, Schedule, World};
 use crate::channel::Outbox;
 use crate::channel::onchain::LATENCY_GRACE_PERIOD_BLOCKS;
@@ -23,13 +23,14 @@ use crate::input::{Command, Input, PlacedTransaction, Surroundings};
 use crate::record::{Closure, Resolution};
 use crate::update::UpdateStep;
 
-/// A test's time. What it did not come to, the next one may.
+/// A test's time. What it did not come to, the next one may: each begins at another moment.
 const TIME_LIMIT: Duration = Duration::from_secs(4);
 
 fn explore_endings(flows: &[&str], persistence: Persistence, options: Options) {
     let options = Options {
         threads: 2,
         time_limit: Some(TIME_LIMIT / flows.len() as u32),
+        first_moment: seed(),
         ..options
     };
     for flow in flows {

@@ -2,6 +2,7 @@
 //! rest, and judges it; and the same again inside each recovery.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,6 +56,9 @@ pub struct Options {
     pub threads: usize,
     /// No case is begun after that long.
     pub time_limit: Option<Duration>,
+    /// The moment of the first run, by its actions and modulo their number, from which on faults are tried first;
+    /// those before it come last. What a time limit leaves out is not the same everywhere, then.
+    pub first_moment: u64,
 }
 
 impl Default for Options {
@@ -70,6 +74,7 @@ impl Default for Options {
             within: None,
             threads: 1,
             time_limit: None,
+            first_moment: 0,
         }
     }
 }
@@ -156,27 +161,37 @@ pub fn explore(plan: &Plan, options: Options) -> Result<Report, SetupError> {
     total.actions = world.actions;
     let base = plan.start()?;
     let claimed = Mutex::new(HashSet::new());
-    let reports: Vec<Report> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..options.threads.max(1))
-            .map(|_| {
-                let mut worker = Worker {
-                    options,
-                    started,
-                    claimed: &claimed,
-                    report: Report::default(),
-                };
-                let world = base.clone();
-                scope.spawn(move || {
-                    worker.case(world, plan, options.depth, None);
-                    worker.report
+    let first = match plan.faults.is_empty() {
+        true => options.first_moment % total.actions.max(1),
+        false => 0,
+    };
+    for moments in [first..u64::MAX, 0..first] {
+        let reports: Vec<Report> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..options.threads.max(1))
+                .map(|_| {
+                    let mut worker = Worker {
+                        options,
+                        moments: moments.clone(),
+                        started,
+                        claimed: &claimed,
+                        report: Report::default(),
+                    };
+                    let world = base.clone();
+                    scope.spawn(move || {
+                        worker.case(world, plan, options.depth, None);
+                        worker.report
+                    })
                 })
-            })
-            .collect();
-        let finished = workers.into_iter().map(|worker| worker.join());
-        finished.map(Result::unwrap_or_default).collect()
-    });
-    for report in reports {
-        total.add(report);
+                .collect();
+            let finished = workers.into_iter().map(|worker| worker.join());
+            finished.map(Result::unwrap_or_default).collect()
+        });
+        for report in reports {
+            total.add(report);
+        }
+        if first == 0 {
+            break;
+        }
     }
     Ok(total)
 }
@@ -184,6 +199,8 @@ pub fn explore(plan: &Plan, options: Options) -> Result<Report, SetupError> {
 /// One thread's share. All threads walk the same first run; each point's cases go to whoever claims it.
 struct Worker<'a> {
     options: Options,
+    /// Of the first run, by its actions.
+    moments: Range<u64>,
     started: Instant,
     claimed: &'a Mutex<HashSet<(u64, usize, bool)>>,
     report: Report,
@@ -228,14 +245,15 @@ impl Worker<'_> {
                 self.report.is_cut_short = true;
                 is_open = false;
             }
+            let is_wanted = !plan.faults.is_empty() || self.moments.contains(&world.actions);
             if let (Some(within), false) = (self.options.within, plan.faults.is_empty()) {
                 is_open &= world.actions <= begun + within;
             }
-            if is_open {
+            if is_open && is_wanted {
                 self.endings(world, plan, crashes, action);
             }
             let node = match action {
-                Action::Run(node) if self.concerns(node, restarted) => Some(node),
+                Action::Run(node) if is_wanted && self.concerns(node, restarted) => Some(node),
                 _ => None,
             };
             if let Some(node) = node
@@ -243,7 +261,9 @@ impl Worker<'_> {
             {
                 self.point(world, plan, crashes, node, is_open);
             }
-            if let (Action::Deliver { link, .. }, true) = (action, self.options.cuts && is_open) {
+            if let (Action::Deliver { link, .. }, true) =
+                (action, self.options.cuts && is_open && is_wanted)
+            {
                 self.cut(world, plan, crashes, link);
             }
             world.perform(action);

@@ -16,7 +16,7 @@ use super::world::{Persistence, Schedule, World};
 use crate::effect::UserEvent;
 use crate::event::EventKind;
 
-/// A test's time. What it did not come to, the next one may.
+/// A test's time. What it did not come to, the next one may: each begins at another moment.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Seed of the random tests if the environment gives none.
@@ -33,8 +33,8 @@ pub(super) fn expect_clean(title: &str, report: &Report) {
     assert_eq!(report.failed, 0, "{title}: of {} cases", report.cases);
 }
 
-/// A campaign of this length from a new seed, or from the environment's.
-pub(super) fn campaign(flows: &[&str], endings: Endings, time_limit: Duration) -> Campaign {
+/// A new seed, or the environment's.
+pub(super) fn seed() -> u64 {
     let seed = match std::env::var(SEED_VARIABLE) {
         Ok(words) => words.parse().expect("a number"),
         Err(_) => std::time::SystemTime::now()
@@ -42,9 +42,14 @@ pub(super) fn campaign(flows: &[&str], endings: Endings, time_limit: Duration) -
             .map_or(0, |since| since.as_secs()),
     };
     eprintln!("{SEED_VARIABLE}={seed}");
+    seed
+}
+
+/// A campaign of this length.
+pub(super) fn campaign(flows: &[&str], endings: Endings, time_limit: Duration) -> Campaign {
     Campaign {
         flows: flows.iter().map(|name| (*name).to_owned()).collect(),
-        seed,
+        seed: seed(),
         cases: u64::MAX,
         time_limit: Some(time_limit),
         endings,
@@ -61,12 +66,33 @@ fn explore_cleanly(flows: &[&str], persistence: Persistence, depth: usize) {
         lost_payments: true,
         threads: 2,
         time_limit: Some(TIME_LIMIT / flows.len() as u32),
+        first_moment: seed(),
         ..Options::default()
     };
     for flow in flows {
         let plan = Plan::new(flow, persistence, Schedule::Fixed, 0);
         let report = explore(&plan, options).expect("a world comes about");
         expect_clean(&plan.to_string(), &report);
+    }
+}
+
+#[test]
+fn an_exploration_tries_the_same_wherever_it_begins() {
+    let tried = |first_moment| {
+        let options = Options {
+            cuts: true,
+            threads: 2,
+            first_moment,
+            ..Options::default()
+        };
+        let plan = Plan::new("direct", Persistence::Synchronous, Schedule::Fixed, 0);
+        let report = explore(&plan, options).expect("a world comes about");
+        (report.cases, report.failed, report.moments)
+    };
+    let from_the_start = tried(0);
+    assert!(from_the_start.0 > 20, "{from_the_start:?}");
+    for first_moment in [1, 17, 1_000_003] {
+        assert_eq!(tried(first_moment), from_the_start, "from {first_moment}");
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Ending {
     HalfTimeout,
     /// As `Timeout` by the broadcaster, with the second stage taken as a penalty.
     PunishedTimeout,
+    /// As `Timeout` by the broadcaster, with the second stage taken by a script that BOLT 3 does not have.
+    StrangeTimeout,
     /// As `Preimage`, with another's preimage.
     Forged,
     /// With a witness that no path of BOLT 3 has.
@@ -186,7 +188,10 @@ impl World {
         let choice = match htlc.ending {
             Ending::Unspent => return,
             Ending::Preimage => vec![htlc.number; 32],
-            Ending::Timeout | Ending::HalfTimeout | Ending::PunishedTimeout => vec![],
+            Ending::Timeout
+            | Ending::HalfTimeout
+            | Ending::PunishedTimeout
+            | Ending::StrangeTimeout => vec![],
             Ending::Revocation => key(9).to_vec(),
             Ending::Forged => vec![htlc.number + 1; 32],
             Ending::Strange => vec![9; 5],
@@ -206,13 +211,14 @@ impl World {
         let outpoint = OutPoint::new(second.compute_txid(), 0);
         self.publish(by, &second);
         self.mine(vec![second]);
-        if htlc.ending == Ending::PunishedTimeout {
-            let witness = vec![vec![1; 71], vec![1], delayed.to_bytes()];
-            self.sweep(other, outpoint, htlc.amount_sat, witness);
-        } else if htlc.ending != Ending::HalfTimeout {
-            let witness = vec![vec![1; 71], vec![], delayed.to_bytes()];
-            self.sweep(by, outpoint, htlc.amount_sat, witness);
-        }
+        let (taker, choice, script) = match htlc.ending {
+            Ending::HalfTimeout => return,
+            Ending::PunishedTimeout => (other, vec![1], delayed.to_bytes()),
+            Ending::StrangeTimeout => (by, vec![], vec![0x51]),
+            _ => (by, vec![], delayed.to_bytes()),
+        };
+        let witness = vec![vec![1; 71], choice, script];
+        self.sweep(taker, outpoint, htlc.amount_sat, witness);
     }
 
     /// Both sides close together.

@@ -4,7 +4,7 @@ use super::chain::{
     DOWNSTREAM_MSAT, UPSTREAM_MSAT, claimed_from, on_chain, timed_out_from, under_way,
 };
 use super::{assert_finds, assert_not_run, judgement};
-use crate::evidence::{Evidence, NodeReport, Source, Verdict};
+use crate::evidence::{Evidence, MadePayment, NodeReport, Source, Verdict};
 use crate::oracle::testing::{Ending, OnChain, World};
 
 const ORACLE: &str = "htlc-outputs";
@@ -126,6 +126,8 @@ fn a_preimage_of_another_payment_and_a_path_of_no_script_are_found() {
         message.contains("in a way that BOLT 3 does not know"),
         "{message}"
     );
+    let (message, _) = assert_finds(&ended("B", Ending::StrangeTimeout), ORACLE, "unknown-path");
+    assert!(message.starts_with("the second stage of HTLC"), "{message}");
 }
 
 #[test]
@@ -140,31 +142,44 @@ fn an_htlc_output_that_no_message_offered_is_found() {
     assert!(message.contains("(50000 sat)"), "{message}");
 }
 
+/// A pays B, and closes; what the users are told is `told`'s.
+fn direct_ended(ending: Ending, told: impl FnOnce(&mut World, &MadePayment)) -> Evidence {
+    let mut world = World::new(&["A", "B"], &[("A", "B")]);
+    world.made("p", &["A", "B"], 1, DOWNSTREAM_MSAT);
+    world.add("A", "B", 1, DOWNSTREAM_MSAT);
+    world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
+    world.force_close("A-B", "A", &[on_chain(DOWNSTREAM_MSAT, true, ending)]);
+    let made = world.evidence.payments[0].clone();
+    told(&mut world, &made);
+    world.rest()
+}
+
+#[test]
+fn who_takes_back_on_chain_what_it_paid_has_to_be_told_of_an_end() {
+    let told = direct_ended(Ending::Timeout, |world, made| {
+        world.failed_event(made);
+    });
+    assert_eq!(judgement(&told, ORACLE).verdict, Verdict::Pass);
+    let untold = direct_ended(Ending::Timeout, |_, _| {});
+    let (message, _) = assert_finds(&untold, ORACLE, "chain-disagrees-with-events");
+    assert!(
+        message.contains("A was never told of an end of p"),
+        "{message}"
+    );
+}
+
 #[test]
 fn who_is_paid_on_chain_and_who_pays_has_to_be_told() {
-    let claimed = |told: &dyn Fn(&mut World)| {
-        let mut world = World::new(&["A", "B"], &[("A", "B")]);
-        world.made("p", &["A", "B"], 1, DOWNSTREAM_MSAT);
-        world.add("A", "B", 1, DOWNSTREAM_MSAT);
-        world.evidence.plan.scenario.expect.closed = vec!["A-B".into()];
-        let htlc = on_chain(DOWNSTREAM_MSAT, true, Ending::Preimage);
-        world.force_close("A-B", "A", &[htlc]);
-        told(&mut world);
-        world.rest()
-    };
-    let made = |world: &World| world.evidence.payments[0].clone();
-    let payee = claimed(&|world| {
-        let made = made(world);
-        world.claimed_event(&made);
+    let payee = direct_ended(Ending::Preimage, |world, made| {
+        world.claimed_event(made);
     });
     let (message, _) = assert_finds(&payee, ORACLE, "chain-disagrees-with-events");
     assert!(
         message.contains("A was never told that p is paid"),
         "{message}"
     );
-    let payer = claimed(&|world| {
-        let made = made(world);
-        world.sent_event(&made, 1);
+    let payer = direct_ended(Ending::Preimage, |world, made| {
+        world.sent_event(made, 1);
     });
     let (message, _) = assert_finds(&payer, ORACLE, "chain-disagrees-with-events");
     assert!(

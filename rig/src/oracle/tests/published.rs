@@ -6,7 +6,7 @@ use super::chain::{DOWNSTREAM_MSAT, UPSTREAM_MSAT, on_chain, under_way};
 use super::{assert_finds, assert_passes, direct, judgement};
 use crate::evidence::{Evidence, RigEntry, Verdict};
 use crate::oracle::testing::{Ending, FEE_SAT, OnChain, World};
-use crate::scenario::StepKind;
+use crate::scenario::{Bumped, StepKind};
 
 /// C closes B-C, claims on chain, and has to bump; what it sweeps is worth so much.
 fn closed_by_c() -> (World, OutPoint, u64) {
@@ -21,9 +21,14 @@ fn closed_by_c() -> (World, OutPoint, u64) {
     world.claimed_event(&made);
     world.sent_event(&made, 1);
     world.live();
-    world.evidence.plan.scenario.expect.bumped = vec!["C".into()];
+    has_to_bump(&mut world, Bumped::Balance);
     // What was pushed to C, its own balance: the sweep of it cost `FEE_SAT`.
     (world, OutPoint::new(commitment, 0), 300_000)
+}
+
+fn has_to_bump(world: &mut World, kind: Bumped) {
+    let wanted = (String::from("C"), [kind].into());
+    world.evidence.plan.scenario.expect.bumped = [wanted].into();
 }
 
 fn is_bumped(world: World) -> bool {
@@ -70,6 +75,36 @@ fn the_same_again_for_as_much_for_less_by_another_or_of_something_else_is_no_bum
     let elsewhere = OutPoint::new(output.txid, 77);
     world.publish_spend("C", elsewhere, value_sat, FEE_SAT + 1);
     assert!(!is_bumped(world), "of something else");
+}
+
+#[test]
+fn a_bump_of_one_kind_of_output_is_none_of_another() {
+    // As the commitment of these worlds has its outputs: C's balance, B's, the anchors, the HTLC.
+    let outputs = [
+        (Bumped::Balance, 0, 300_000),
+        (Bumped::Anchor, 2, 330),
+        (Bumped::Htlc, 4, DOWNSTREAM_MSAT / 1_000),
+    ];
+    for (wanted, ..) in outputs {
+        for (bumped, vout, value_sat) in outputs {
+            let (mut world, output, _) = closed_by_c();
+            has_to_bump(&mut world, wanted);
+            let output = OutPoint::new(output.txid, vout);
+            // The anchor has not been spent at all; a claim of the others was published for `FEE_SAT` before, or for none.
+            let fees_sat = match bumped {
+                Bumped::Anchor => [100, 101],
+                Bumped::Balance | Bumped::Htlc => [FEE_SAT + 1, FEE_SAT + 2],
+            };
+            for fee_sat in fees_sat {
+                world.publish_spend("C", output, value_sat, fee_sat);
+            }
+            assert_eq!(
+                is_bumped(world),
+                wanted == bumped,
+                "{bumped:?} for {wanted:?}"
+            );
+        }
+    }
 }
 
 #[test]

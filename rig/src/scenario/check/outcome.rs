@@ -11,7 +11,7 @@ use super::topology::Topology;
 use super::{check_name, is_repeated};
 use crate::scenario::error::{Complaints, advice};
 use crate::scenario::keys::Word;
-use crate::scenario::model::{Case, Expectation, ExpectedPayment, Verdict};
+use crate::scenario::model::{Bumped, Case, Expectation, ExpectedPayment, Verdict};
 use crate::scenario::raw::{RawCase, RawExpect, RawFault};
 
 /// `[expect]` with its places.
@@ -19,7 +19,7 @@ pub(super) struct Outcomes {
     payments: BTreeMap<String, (Range<usize>, ExpectedPayment)>,
     closed: Vec<Word>,
     revoked: BTreeMap<String, String>,
-    bumped: Vec<String>,
+    bumped: BTreeMap<String, BTreeSet<Bumped>>,
 }
 
 impl Outcomes {
@@ -57,7 +57,10 @@ impl Outcomes {
             Some(revoked) => check_revoked(revoked, &raw.closed, topology, complaints),
             None => BTreeMap::new(),
         };
-        let bumped = check_bumped(raw.bumped, &raw.closed, topology, complaints);
+        let bumped = match raw.bumped {
+            Some(bumped) => check_bumped(bumped, &raw.closed, topology, complaints),
+            None => BTreeMap::new(),
+        };
         Outcomes {
             payments,
             closed: raw.closed,
@@ -126,25 +129,31 @@ fn check_revoked(
 
 /// Who is to bump must have something to bump.
 fn check_bumped(
-    bumped: Vec<Word>,
+    bumped: Spanned<BTreeMap<String, BTreeSet<Bumped>>>,
     closed: &[Word],
     topology: &Topology,
     complaints: &mut Complaints<'_>,
-) -> Vec<String> {
-    for node in &bumped {
-        let name = node.get_ref();
+) -> BTreeMap<String, BTreeSet<Bumped>> {
+    let place = bumped.span();
+    for (name, kinds) in bumped.get_ref() {
         let is_its = |label: &&Word| {
             let mut channels = topology.channels.iter();
             channels.any(|known| {
                 known.channel.label == *label.get_ref() && known.channel.peer_of(name).is_some()
             })
         };
-        if topology.node(node, complaints) && !closed.iter().any(|label| is_its(&label)) {
+        let node = Spanned::new(place.clone(), name.clone());
+        if topology.node(&node, complaints) && !closed.iter().any(|label| is_its(&label)) {
             let message = format!("no channel of {name} is in `closed`, so it has nothing to bump");
-            complaints.at(node.span(), message);
+            complaints.at(place.clone(), message);
+        }
+        if kinds.is_empty() {
+            let message =
+                format!("say what {name} has to bump: \"anchor\", \"htlc\" or \"balance\"");
+            complaints.at(place.clone(), message);
         }
     }
-    bumped.into_iter().map(Spanned::into_inner).collect()
+    bumped.into_inner()
 }
 
 /// Checks the pinned cases.

@@ -164,6 +164,17 @@ fn a_commitment_that_pays_enough_goes_alone() {
     assert_eq!(handled(&pair.a, &coins, &[event]), [[commitment]]);
 }
 
+/// How many HTLCs each asks for.
+fn sizes(events: &[BumpTransactionEvent]) -> Vec<usize> {
+    let sizes = events.iter().map(|event| match event {
+        BumpTransactionEvent::HTLCResolution {
+            htlc_descriptors, ..
+        } => htlc_descriptors.len(),
+        other => panic!("{other:?}"),
+    });
+    sizes.collect()
+}
+
 #[test]
 fn every_htlc_of_the_holders_commitment_reaches_its_second_stage() {
     let pair = pair(&spec());
@@ -183,18 +194,15 @@ fn every_htlc_of_the_holders_commitment_reaches_its_second_stage() {
             },
         })
         .collect();
-    let events = htlc_resolutions(&pair.a.environment, &pair.a.record, &wanted, 2000);
+    let asked = |wanted: &[SecondStage]| {
+        htlc_resolutions(&pair.a.environment, &pair.a.record, wanted, 2000)
+    };
+    let events = asked(&wanted);
     // Both preimages; both that expire at 500; the one that expires at 510. Dust has no output.
-    let sizes: Vec<usize> = events
-        .iter()
-        .map(|event| match event {
-            BumpTransactionEvent::HTLCResolution {
-                htlc_descriptors, ..
-            } => htlc_descriptors.len(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(sizes, [2, 2, 1]);
+    assert_eq!(sizes(&events), [2, 2, 1]);
+    // What is wanted first comes first, for the coin that it takes.
+    let turned: Vec<SecondStage> = wanted.into_iter().rev().collect();
+    assert_eq!(sizes(&asked(&turned)), [1, 2, 2]);
     let published = handled(&pair.a, &coins, &events).concat();
     assert_eq!(published.len(), 3);
     for transaction in &published {

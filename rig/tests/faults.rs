@@ -189,6 +189,18 @@ fn explore_kills_our_node_at_every_point_with_all_writes_held_and_all_pass() {
 }
 
 #[test]
+fn channels_that_close_while_writes_wait_or_come_in_another_order_lose_nothing() {
+    for scenario in ["close-race/held", "close-race/late"] {
+        let ended = Logs::new()
+            .deadbolt(&["explore", scenario, "--budget", "12", "--json"])
+            .expect_code(0);
+        let summary = ended.json();
+        assert_eq!(summary["pass"], summary["cases"], "{ended}");
+        assert_ne!(summary["closes_covered"], 0, "{ended}");
+    }
+}
+
+#[test]
 fn a_kill_replayed_from_its_plan_gets_the_same_verdict() {
     let logs = Logs::new();
     let kill = "B:persist.monitor_update.after[A-B #2]@1";

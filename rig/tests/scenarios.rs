@@ -227,6 +227,8 @@ scenarios_pass_without_faults! {
     a_race_around_a_claim_in_parts_passes_without_its_closes = "close-race/mpp",
     a_race_around_several_payments_passes_without_its_closes = "close-race/busy",
     a_race_around_dust_passes_without_its_closes = "close-race/dust",
+    a_race_around_held_writes_passes_without_its_closes = "close-race/held",
+    a_race_around_late_writes_passes_without_its_closes = "close-race/late",
     both_channels_of_a_forward_closed_by_the_forwarder_pay_all_sides = "closing/by-forwarder",
     both_channels_of_a_forward_closed_by_its_peers_pay_all_sides = "closing/by-peers",
     a_revoked_balance_is_taken = "revoked/balance",

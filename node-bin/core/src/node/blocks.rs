@@ -111,6 +111,8 @@ impl Node {
 
     pub(super) fn blocks_disconnected(&mut self, block: BestBlock, out: &mut Outbox) {
         self.best_block = block;
+        // The blocks in their place are still to come.
+        self.at_tip = false;
         let ids: Vec<_> = self.channels.keys().copied().collect();
         for channel_id in ids {
             let Some(channel) = self.channels.get_mut(&channel_id) else {

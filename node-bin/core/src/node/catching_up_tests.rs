@@ -85,18 +85,25 @@ fn a_claim_waits_for_the_blocks_that_are_still_to_come_in_which_its_channel_may_
 
 #[test]
 fn a_claim_that_waited_for_blocks_goes_on_at_the_tip() {
-    let (world, mut engine) = payee_of_dust();
+    let (world, payee) = payee_of_dust();
     let channel_id = channel_between(&world, B, C);
-    let height = engine.node.best_block.height;
     let preimage = world.flow.payments[0].preimage;
-    engine.input(block_at(height + 1, false, Vec::new()));
-    engine.input(Input::Command {
-        id: 99,
-        command: Command::Claim { preimage },
-    });
-    drive(&mut engine);
-    engine.input(empty_block(height + 2));
-    assert_eq!(answers(&drive(&mut engine)), 1);
-    let record = &engine.node.channels[&channel_id].record;
-    assert_eq!(record.inbound[&0].preimage(), Some(preimage));
+    let height = payee.node.best_block.height;
+    let taken_off = Input::BlocksDisconnected {
+        height: height - 1,
+        hash: bitcoin::hashes::Hash::all_zeros(),
+    };
+    for comes_before in [block_at(height + 1, false, Vec::new()), taken_off] {
+        let mut engine = payee.clone();
+        engine.input(comes_before);
+        engine.input(Input::Command {
+            id: 99,
+            command: Command::Claim { preimage },
+        });
+        assert_eq!(answers(&drive(&mut engine)), 0);
+        engine.input(empty_block(height + 2));
+        assert_eq!(answers(&drive(&mut engine)), 1);
+        let record = &engine.node.channels[&channel_id].record;
+        assert_eq!(record.inbound[&0].preimage(), Some(preimage));
+    }
 }

@@ -19,9 +19,12 @@ use crate::onchain::bumping::SecondStage;
 
 /// Of an HTLC's second stage with a coin that pays for it and change, in weight units, roughly.
 const SECOND_STAGE_WEIGHT: u64 = 1_200;
-/// HTLCs go together if the dearest is worth less than so many times what the cheapest may be.
-const SPREAD: u64 = 4;
-/// By so many percent a batch pays more than any cheaper one, so that none of those can replace it where they spend the
+/// In a rank the dearest HTLC is worth less than so many times what the cheapest may be; in the highest rank all are
+/// worth any fee rate that is ever asked for, nearly.
+const SPREAD: u32 = 4;
+/// The highest rank: from 16 times the usual fee rate on.
+const HIGHEST_RANK: u32 = 3;
+/// By so many percent a rank pays more than any lower one, so that none of those can replace it where they spend the
 /// same coin.
 const LEAD_PERCENT: u64 = 5;
 
@@ -31,14 +34,6 @@ const LEAD_PERCENT: u64 = 5;
 struct Batch {
     feerate_per_kw: u32,
     htlcs: Vec<SecondStage>,
-}
-
-/// HTLCs that wait for their second stage.
-struct Waiting {
-    /// Those that can go now, each with the height since which it has waited.
-    due: Vec<(u32, DueSecondStage)>,
-    /// What the others hold that may come to be the holder's, in satoshis.
-    later_sat: Vec<u64>,
 }
 
 /// What the chain and the user say of fees.
@@ -61,24 +56,14 @@ impl Node {
         let Some(channel) = self.channels.get_mut(&channel_id) else {
             return;
         };
-        let mut due = Vec::new();
-        for stage in channel.second_stages(position, tip) {
-            let key = (stage.stage.direction, stage.stage.htlc_id);
+        let mut waiting = Vec::new();
+        for due in channel.second_stages(position, tip) {
+            let key = (due.stage.direction, due.stage.htlc_id);
             let first = channel.volatile.claimed_at.entry(key).or_insert(tip);
-            let since = stage.urgent_since.min(position.confirmed.max(*first));
-            due.push((since, stage));
+            let since = due.urgent_since.min(position.confirmed.max(*first));
+            waiting.push((since, due));
         }
         let store = channel.store();
-        let unspent = position
-            .outputs
-            .iter()
-            .filter(|output| output.spent.is_none());
-        let later =
-            unspent.filter(|output| output.htlc().is_some_and(|htlc| tip < htlc.cltv_expiry));
-        let waiting = Waiting {
-            due,
-            later_sat: later.map(|output| output.amount_sat).collect(),
-        };
         let fees = Fees {
             tip,
             usual_per_kw: self.policy.feerate_per_kw,
@@ -95,37 +80,38 @@ impl Node {
     }
 }
 
-/// What to ask for, in order.
+/// What to ask for, in order, of HTLCs that have waited since these heights.
 ///
 /// Those together that have waited as long and are worth about as much: all that ever share a transaction share it in
 /// each of its versions, so that one that pays more replaces the one before. No batch pays more than the cheapest in it
-/// is worth. The dearest go first, and pay more.
-///
-/// What is not worth the usual fee would wait in the mempool with a coin: it is not asked for as long as a dear one needs
-/// a coin or may need one.
-fn batches<F: Fn(u32) -> u32>(waiting: Waiting, fees: &Fees<F>) -> Vec<Batch> {
-    let is_dear = |amount_sat: u64| worth_per_kw(amount_sat) >= fees.usual_per_kw;
-    let mut amounts_sat = waiting.due.iter().map(|(_, due)| due.amount_sat);
-    let mut later_sat = waiting.later_sat.iter().copied();
-    let any_dear = amounts_sat.any(is_dear) || later_sat.any(is_dear);
-    let mut groups: BTreeMap<(Reverse<u32>, u32), Vec<DueSecondStage>> = BTreeMap::new();
-    for (since, due) in waiting.due {
-        if is_dear(due.amount_sat) || !any_dear {
-            let rank = due.amount_sat.checked_ilog(SPREAD).unwrap_or(0);
-            groups.entry((Reverse(rank), since)).or_default().push(due);
-        }
+/// is worth. Higher ranks go first, and pay more.
+fn batches<F: Fn(u32) -> u32>(waiting: Vec<(u32, DueSecondStage)>, fees: &Fees<F>) -> Vec<Batch> {
+    let mut ranks: BTreeMap<u32, BTreeMap<u32, Vec<DueSecondStage>>> = BTreeMap::new();
+    for (since, due) in waiting {
+        let rank = rank(due.amount_sat, fees.usual_per_kw);
+        let same = ranks.entry(rank).or_default().entry(since).or_default();
+        same.push(due);
     }
     let mut least_per_kw = LEAST_FEERATE_PER_KW;
-    let mut of_groups = Vec::new();
-    for ((_, since), group) in groups.into_iter().rev() {
-        let batches = batches_of(group, since, least_per_kw, fees);
-        if let Some(together) = batches.first() {
-            let more = u64::from(together.feerate_per_kw) * (100 + LEAD_PERCENT) / 100;
-            least_per_kw = least_per_kw.max(u32::try_from(more).unwrap_or(u32::MAX));
-        }
-        of_groups.push(batches);
+    let mut of_ranks = Vec::new();
+    for groups in ranks.into_values() {
+        let groups = groups.into_iter();
+        let batches: Vec<Batch> = groups
+            .flat_map(|(since, group)| batches_of(group, since, least_per_kw, fees))
+            .collect();
+        let dearest = batches.iter().map(|batch| batch.feerate_per_kw).max();
+        let more = u64::from(dearest.unwrap_or(0)) * (100 + LEAD_PERCENT) / 100;
+        least_per_kw = least_per_kw.max(u32::try_from(more).unwrap_or(u32::MAX));
+        of_ranks.push(batches);
     }
-    of_groups.into_iter().rev().flatten().collect()
+    of_ranks.into_iter().rev().flatten().collect()
+}
+
+/// Of what is not worth the usual fee rate 0; else the higher, the more it is worth.
+fn rank(amount_sat: u64, usual_per_kw: u32) -> u32 {
+    let times = worth_per_kw(amount_sat) / usual_per_kw.max(1);
+    let rank = times.checked_ilog(SPREAD).map_or(0, |above| above + 1);
+    rank.min(HIGHEST_RANK)
 }
 
 /// The group together and, if no block has taken it for some time, one by one, too: the counterparty may keep the whole
@@ -170,39 +156,33 @@ mod tests {
 
     /// When all that waits became due.
     const SINCE: u32 = 600;
+    /// What an HTLC has to hold to be worth the usual fee rate is 1.2 times that.
+    const USUAL_PER_KW: u32 = 5_000;
 
-    fn due(htlc_id: u64, amount_sat: u64) -> DueSecondStage {
-        DueSecondStage {
+    /// HTLCs of these amounts, numbered, since `SINCE`.
+    fn waiting(amounts_sat: &[u64]) -> Vec<(u32, DueSecondStage)> {
+        let due = |(htlc_id, amount_sat): (u64, &u64)| DueSecondStage {
             stage: SecondStage {
                 direction: Direction::Outbound,
                 htlc_id,
                 preimage: None,
             },
             urgent_since: SINCE,
-            amount_sat,
-        }
-    }
-
-    /// HTLCs of these amounts, numbered, since `SINCE`.
-    fn waiting(amounts_sat: &[u64]) -> Waiting {
+            amount_sat: *amount_sat,
+        };
         let numbered = (0..).zip(amounts_sat);
-        Waiting {
-            due: numbered
-                .map(|(id, amount_sat)| (SINCE, due(id, *amount_sat)))
-                .collect(),
-            later_sat: Vec::new(),
-        }
+        numbered.map(|each| (SINCE, due(each))).collect()
     }
 
-    /// Each batch at a tip: its fee rate and its HTLCs. The usual fee rate is 5,000.
+    /// Each batch at a tip: its fee rate and its HTLCs.
     fn asked(
-        waiting: Waiting,
+        waiting: Vec<(u32, DueSecondStage)>,
         tip: u32,
         since_per_kw: impl Fn(u32) -> u32,
     ) -> Vec<(u32, Vec<u64>)> {
         let fees = Fees {
             tip,
-            usual_per_kw: 5_000,
+            usual_per_kw: USUAL_PER_KW,
             since_per_kw,
         };
         let batches = batches(waiting, &fees);
@@ -214,58 +194,75 @@ mod tests {
     }
 
     #[test]
-    fn worthless_htlcs_take_no_coin_as_long_as_a_dear_one_needs_one_or_may_need_one() {
+    fn worthless_htlcs_cost_a_dear_one_neither_its_coin_nor_its_fee_rate() {
         // As a commitment has its outputs: the least first.
         let mut amounts_sat = vec![400; 49];
-        let all = asked(waiting(&amounts_sat), SINCE, |_| 6_250);
-        assert_eq!(all, [(333, (0..49).collect())]);
-        let with_one_to_come = Waiting {
-            later_sat: vec![1_000_000],
-            ..waiting(&amounts_sat)
-        };
-        assert_eq!(asked(with_one_to_come, SINCE, |_| 6_250), []);
         amounts_sat.push(1_000_000);
-        assert_eq!(
-            asked(waiting(&amounts_sat), SINCE, |_| 6_250),
-            [(6_250, vec![49])]
-        );
+        let cheap: Vec<u64> = (0..49).collect();
+        let all = asked(waiting(&amounts_sat), SINCE, |_| 6_250);
+        assert_eq!(all, [(6_250, vec![49]), (333, cheap)]);
+        // As long as no block takes it.
         let all = asked(waiting(&amounts_sat), SINCE + 60, |_| 100_000);
-        assert_eq!(all, [(100_000, vec![49])]);
+        assert_eq!(all[0], (100_000, vec![49]));
     }
 
     #[test]
     fn htlcs_worth_about_the_same_go_together_the_dearest_first_for_what_the_cheapest_is_worth() {
-        let amounts_sat = [20_000, 60_000, 17_000, 60_000];
+        let amounts_sat = [25_000, 60_000, 24_000, 60_000];
         let all = |feerate_per_kw| asked(waiting(&amounts_sat), SINCE, |_| feerate_per_kw);
         assert_eq!(all(6_250), [(6_250, vec![1, 3, 0, 2])]);
         // The same ones, so that this replaces what was published before.
-        assert_eq!(all(20_000), [(14_166, vec![1, 3, 0, 2])]);
+        assert_eq!(all(50_000), [(20_000, vec![1, 3, 0, 2])]);
+    }
+
+    #[test]
+    fn htlcs_that_are_worth_any_fee_go_together() {
+        let amounts_sat = [96_000, 10_000_000, 400_000];
+        let all = asked(waiting(&amounts_sat), SINCE, |_| 50_000);
+        assert_eq!(all, [(50_000, vec![1, 2, 0])]);
     }
 
     #[test]
     fn cheaper_htlcs_neither_share_the_transaction_of_a_dear_one_nor_replace_it() {
         let mut amounts_sat = vec![6_100; 20];
         amounts_sat.push(100_000);
+        let cheap: Vec<u64> = (0..20).collect();
         let all = asked(waiting(&amounts_sat), SINCE, |_| 5_000);
-        assert_eq!(all, [(5_250, vec![20]), (5_000, (0..20).collect())]);
+        assert_eq!(all, [(5_250, vec![20]), (5_000, cheap.clone())]);
         // Nor if they have waited longer, and pay more for that.
         let mut waits = waiting(&amounts_sat);
-        waits.due[20].0 = SINCE + 30;
-        let all = asked(waits, SINCE + 30, |since| {
-            if since == SINCE { 20_000 } else { 5_000 }
-        });
-        assert_eq!(all[0], (5_337, vec![20]));
-        assert_eq!(all[1], (5_083, (0..20).collect()));
+        waits[20].0 = SINCE + 2;
+        let since_per_kw = |since| if since == SINCE { 20_000 } else { 5_000 };
+        let all = asked(waits, SINCE + 2, since_per_kw);
+        assert_eq!(all, [(5_337, vec![20]), (5_083, cheap)]);
     }
 
     #[test]
-    fn what_no_block_takes_together_goes_alone_too_for_what_it_is_worth_itself() {
-        let amounts_sat = [17_000, 60_000];
+    fn one_that_goes_alone_does_not_replace_a_dearer_one_either() {
+        // 0 holds the rate of the others down as long as they go together.
+        let amounts_sat = [6_000, 16_000, 16_000, 1_000_000];
         let all = asked(waiting(&amounts_sat), SINCE + BUMP_INTERVAL_BLOCKS, |_| {
-            20_000
+            6_250
         });
-        let expected = [(14_166, vec![1, 0]), (20_000, vec![1]), (14_166, vec![0])];
+        let expected = [
+            (6_562, vec![3]),
+            (5_000, vec![1, 2, 0]),
+            (6_250, vec![1]),
+            (6_250, vec![2]),
+            (5_000, vec![0]),
+        ];
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn ranks_pay_little_more_than_each_other_however_many_wait() {
+        let mut waits = waiting(&[500, 7_000, 25_000, 1_000_000].repeat(40));
+        for (since, due) in &mut waits {
+            *since += due.stage.htlc_id as u32 / 4;
+        }
+        let all = asked(waits, SINCE + 40, |_| 5_000);
+        let dearest = all.iter().map(|(feerate_per_kw, _)| *feerate_per_kw).max();
+        assert_eq!(dearest, Some(5_512));
     }
 
     #[test]

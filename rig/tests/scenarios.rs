@@ -35,7 +35,9 @@ fn mixes(name: &str) -> &[&[&str]] {
         | "reorg/six-penalty"
         | "reorg/six-theirs"
         | "reorg/second-stage-penalty" => &[&[], &["--kind", "B=stock"]],
-        "timeout-small" => &[&[], &["--kind", "A=stock", "--kind", "C=stock"]],
+        "timeout-small" | "reorg/six-timeout" => {
+            &[&[], &["--kind", "A=stock", "--kind", "C=stock"]]
+        }
         _ if name.starts_with("regression/") => &[&[]],
         _ => &MIXES,
     }
@@ -57,7 +59,9 @@ fn passes(name: &str) {
 /// What a reorganisation takes off has to be there: who published it before, and its role.
 fn taken_off(name: &str) -> &[(&str, &str)] {
     match name {
-        "reorg/timeout" | "reorg/timeout-theirs" | "reorg/electrs" => &[("B", "B-C claim")],
+        "reorg/timeout" | "reorg/timeout-theirs" | "reorg/six-timeout" | "reorg/electrs" => {
+            &[("B", "B-C claim")]
+        }
         "reorg/claim-theirs" | "reorg/six-theirs" => &[("C", "B-C claim")],
         "reorg/sweep" | "reorg/penalty" | "reorg/six-penalty" | "reorg/second-stage-penalty" => {
             &[("A", "A-B claim")]
@@ -253,6 +257,7 @@ scenarios_pass_without_faults! {
     a_claim_on_the_peers_commitment_of_six_blocks_ago_is_made_again = "reorg/six-theirs",
     a_timeout_on_the_peers_commitment_is_six_deep_in_the_chain_that_stays = "reorg/timeout-theirs",
     a_sweep_confirms_again_after_a_reorganisation = "reorg/sweep",
+    a_timeout_of_six_blocks_ago_comes_again = "reorg/six-timeout",
     both_channels_of_a_forward_end_again_after_a_reorganisation = "reorg/both",
     both_channels_of_a_forward_end_again_after_six_blocks = "reorg/six-both",
     a_commitment_and_a_claim_are_bumped_until_a_block_has_them = "fee-spike",

@@ -145,6 +145,15 @@ pub enum Phase {
     Judge,
 }
 
+/// A block that is in the chain no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOff {
+    /// Its height.
+    pub height: u32,
+    /// Its transactions but for the coinbase, 64 hexadecimal digits each.
+    pub txids: Vec<String>,
+}
+
 /// What the rig did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -246,6 +255,9 @@ pub enum RigEntry {
         height: u32,
         /// How many were taken off.
         blocks: u32,
+        /// Those of them that had more than a coinbase.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        taken_off: Vec<TakenOff>,
     },
     /// An old copy of a node's data was put in place while it was down: what it does from now on is a
     /// cheat's doing.

@@ -57,7 +57,7 @@ fn rig_line(did: &RigEntry) -> String {
             method,
             message,
         } => format!("{node} refuses {method}: {message}"),
-        RigEntry::Reorged { height, blocks } => {
+        RigEntry::Reorged { height, blocks, .. } => {
             format!("takes {blocks} blocks off; the chain is at {height} without them")
         }
         RigEntry::Forgot { node } => format!("deletes {node}'s records of payments"),

@@ -7,6 +7,7 @@ use bitcoin::{Amount, Block, BlockHash, ScriptBuf, Transaction, Txid};
 use node_bin::api::BitcoindAccess;
 
 use crate::chain::{ChainError, Lease, Tip};
+use crate::evidence::TakenOff;
 
 /// What a case does with the chain.
 pub(super) enum ChainAccess {
@@ -51,19 +52,25 @@ impl ChainAccess {
         }
     }
 
-    /// Takes the last `blocks` off and mines one more, all empty.
-    pub(super) async fn reorganise(&self, blocks: u32) -> Result<(), ChainError> {
+    /// Takes the last `blocks` off and mines one more, all empty. What was in those.
+    pub(super) async fn reorganise(&self, blocks: u32) -> Result<Vec<TakenOff>, ChainError> {
         match self {
             ChainAccess::Leased(pair) => {
                 let tip = pair.tip().await?;
                 let first = tip.height.saturating_sub(blocks) + 1;
-                if let Some(block) = pair.blocks(first..=first).await?.first() {
+                let old = pair.blocks(first..=tip.height).await?;
+                if let Some(block) = old.first() {
                     pair.invalidate(block.block_hash()).await?;
                 }
-                pair.mine_empty(blocks + 1).await.map(drop)
+                pair.mine_empty(blocks + 1).await?;
+                let taken_off = (first..).zip(&old).map(|(height, block)| TakenOff {
+                    height,
+                    txids: txids_of(block),
+                });
+                Ok(taken_off.filter(|block| !block.txids.is_empty()).collect())
             }
             #[cfg(test)]
-            ChainAccess::Counted(_) => self.mine(1).await.map(drop),
+            ChainAccess::Counted(_) => self.mine(1).await.map(|_| Vec::new()),
         }
     }
 
@@ -162,6 +169,13 @@ impl ChainAccess {
             ChainAccess::Counted(_) => {}
         }
     }
+}
+
+/// All but the coinbase.
+fn txids_of(block: &Block) -> Vec<String> {
+    let paid = block.txdata.iter().skip(1);
+    paid.map(|transaction| transaction.compute_txid().to_string())
+        .collect()
 }
 
 #[cfg(test)]

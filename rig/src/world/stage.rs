@@ -386,9 +386,13 @@ impl Stage {
 
     /// Takes blocks off the chain and puts one more in their place, all empty.
     pub(super) async fn reorganise(&self, blocks: u32) -> Result<(), Stop> {
-        self.chain.reorganise(blocks).await?;
+        let taken_off = self.chain.reorganise(blocks).await?;
         let height = self.height.fetch_add(1, Ordering::Relaxed) + 1;
-        self.recorder().rig(RigEntry::Reorged { height, blocks });
+        self.recorder().rig(RigEntry::Reorged {
+            height,
+            blocks,
+            taken_off,
+        });
         Ok(())
     }
 

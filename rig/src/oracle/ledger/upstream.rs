@@ -1,14 +1,17 @@
 //! When a forwarder failed upstream. It may do so only when downstream can claim no more: what a confirmed
 //! commitment decides is decided six blocks deep (`corrections.md`, 14 and invariant 4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bitcoin::consensus::encode::deserialize_hex;
+use bitcoin::{OutPoint, Transaction};
 use faults::GateReport;
 use node_bin::api::{Report, WireMessage};
 
 use super::{Ended, sides};
 use crate::evidence::{NodeReport, RigEntry, Source};
 use crate::oracle::chain_view::commitment::Closure;
+use crate::oracle::chain_view::witness::{SpendPath, read};
 use crate::oracle::htlcs::Htlc;
 use crate::oracle::outcome::{Outcome, Witness, outputs_of};
 use crate::oracle::{CaseView, Docket};
@@ -26,7 +29,7 @@ type Failure<'h> = (u64, &'h Htlc);
 /// Since when an outbound HTLC can be claimed no more.
 #[derive(Clone, Copy, Debug)]
 enum Decided {
-    /// Messages removed it from both commitments, by this trace entry.
+    /// Messages removed it from both commitments, or the chain decided before it was reorganised, by this trace entry.
     Since(u64),
     /// The chain decided, at this height of it.
     At(u32),
@@ -47,13 +50,13 @@ pub(super) fn judge(
         side.retain(|(htlc, _)| !htlc.replaced);
         side
     });
+    let heights = heights(case, node);
     let inbound: Vec<&Htlc> = inbound.into_iter().map(|(htlc, _)| *htlc).collect();
     let outbound: Vec<Vec<Decided>> = outbound
         .into_iter()
-        .map(|(htlc, outcome)| failed_for_good(case, htlc, *outcome))
+        .map(|(htlc, outcome)| failed_for_good(case, &heights, htlc, *outcome))
         .collect();
     let never_forwarded = inbound.len().saturating_sub(outbound.len());
-    let heights = heights(case, node);
     for (before, (seq, htlc)) in failures(case, node, &inbound).into_iter().enumerate() {
         let height = heights.range(..seq).next_back().map_or(0, |(_, at)| *at);
         let is_over = |decided: &Decided| match decided {
@@ -82,7 +85,12 @@ pub(super) fn judge(
 }
 
 /// Any of what makes sure that an outbound HTLC can be claimed no more; nothing, if it could to the end.
-fn failed_for_good(case: &CaseView<'_>, htlc: &Htlc, outcome: Outcome) -> Vec<Decided> {
+fn failed_for_good(
+    case: &CaseView<'_>,
+    heights: &BTreeMap<u64, u32>,
+    htlc: &Htlc,
+    outcome: Outcome,
+) -> Vec<Decided> {
     let Closure::Commitment(commitment) = case.closure(&htlc.channel) else {
         return match outcome {
             Outcome::Claimed(_) | Outcome::Pending => Vec::new(),
@@ -104,15 +112,64 @@ fn failed_for_good(case: &CaseView<'_>, htlc: &Htlc, outcome: Outcome) -> Vec<De
                 .collect();
             let place = here.iter().position(|other| *other == htlc);
             let output = place.and_then(|at| outputs_of(&here, commitment).into_iter().nth(at)?);
-            let spend = output.and_then(|output| output.spend);
-            spend.map(|spend| deep(spend.height)).into_iter().collect()
+            let Some((outpoint, spend)) = output.and_then(|one| Some((one.outpoint, one.spend?)))
+            else {
+                return Vec::new();
+            };
+            let mut either = vec![deep(spend.height)];
+            either.extend(deep_before(case, heights, &taking_back(case, &outpoint)));
+            either
         }
         _ => {
             let mut either = removed(htlc);
             either.push(deep(commitment.height));
+            let txid = commitment.txid.to_string();
+            either.extend(deep_before(case, heights, &[txid.as_str()].into()));
             either
         }
     }
+}
+
+/// What nodes published that takes an HTLC back from this output of a commitment after its expiry, by its txids.
+fn taking_back<'e>(case: &CaseView<'e>, output: &OutPoint) -> BTreeSet<&'e str> {
+    let published = case.reports().filter_map(|told| match told.what {
+        Report::Broadcast { transactions, .. } => Some(transactions),
+        _ => None,
+    });
+    let takes_back = |raw: &str| {
+        let transaction = deserialize_hex::<Transaction>(raw);
+        transaction.is_ok_and(|transaction| {
+            let mut inputs = transaction.input.iter();
+            inputs.any(|input| {
+                input.previous_output == *output && read(input).1 == SpendPath::Timeout
+            })
+        })
+    };
+    let made = published.flatten().filter(|made| takes_back(&made.raw));
+    made.map(|made| made.txid.as_str()).collect()
+}
+
+/// Where the node had a block that makes one of these transactions final, which a reorganisation took off since: it was
+/// right to take six confirmations at their word.
+fn deep_before(
+    case: &CaseView<'_>,
+    heights: &BTreeMap<u64, u32>,
+    txids: &BTreeSet<&str>,
+) -> Option<Decided> {
+    case.evidence.trace.iter().find_map(|entry| {
+        let Source::Rig {
+            did: RigEntry::Reorged { taken_off, .. },
+        } = &entry.source
+        else {
+            return None;
+        };
+        let mut had = taken_off.iter();
+        let had = had.find(|block| block.txids.iter().any(|txid| txids.contains(txid.as_str())))?;
+        let final_height = had.height.saturating_add(CONFIRMATIONS - 1);
+        let mut before = heights.range(..entry.seq);
+        let (seq, _) = before.find(|(_, height)| **height >= final_height)?;
+        Some(Decided::Since(*seq))
+    })
 }
 
 /// Where messages removed it for good, if they did.
@@ -136,7 +193,7 @@ fn heights(case: &CaseView<'_>, node: &str) -> BTreeMap<u64, u32> {
                 mined.insert(entry.seq, *height);
             }
             Source::Rig {
-                did: RigEntry::Reorged { height, blocks },
+                did: RigEntry::Reorged { height, blocks, .. },
             } => {
                 mined.insert(entry.seq, *height);
                 known = known.min(height.saturating_sub(blocks.saturating_add(1)));

@@ -1,7 +1,8 @@
-use node_bin::api::{UserEvent, WireMessage};
+use node_bin::api::{Report, UserEvent, WireMessage};
 
 use super::chain::failed_after;
 use super::{assert_finds, assert_passes, direct, forward};
+use crate::evidence::{Evidence, NodeReport, RigEntry, Source, TakenOff};
 use crate::oracle::testing::{EXPIRY, World};
 use crate::scenario::{ExpectedPayment, NodeKind};
 
@@ -131,6 +132,59 @@ fn a_failure_upstream_before_the_node_was_handed_the_sixth_block_is_found_though
     assert_passes(&handed(0));
     let (message, _) = assert_finds(&handed(1), "ledger", "failed-too-early");
     assert!(message.contains("B failed HTLC 0 of A on A-B"), "{message}");
+}
+
+#[test]
+fn a_failure_upstream_after_six_confirmations_is_right_though_a_reorganisation_takes_them_off() {
+    let failed_with = |confirmations: u32| {
+        let (mut world, upstream) = super::chain::under_way();
+        world.expect("p", ExpectedPayment::Failed);
+        let confirmed = world.evidence.chain.tip_height + 1;
+        for _ in 0..6 {
+            world.mine(Vec::new());
+        }
+        world.connect("B", confirmed + confirmations - 1);
+        world.fail("A", "B", upstream);
+        let made = world.evidence.payments[0].clone();
+        world.failed_event(&made);
+        let reorged = world.evidence.trace.len();
+        world.rig(RigEntry::Reorged {
+            height: confirmed + 6,
+            blocks: 6,
+            taken_off: Vec::new(),
+        });
+        super::chain::time_out(&mut world, "C");
+        world.live();
+        let mut evidence = world.rest();
+        let txids = txids_of("B", &evidence);
+        let Source::Rig {
+            did: RigEntry::Reorged { taken_off, .. },
+        } = &mut evidence.trace[reorged].source
+        else {
+            panic!("that is the reorganisation's place");
+        };
+        let height = confirmed;
+        taken_off.push(TakenOff { height, txids });
+        evidence
+    };
+    assert_passes(&failed_with(6));
+    assert_finds(&failed_with(5), "ledger", "failed-too-early");
+}
+
+/// All that the node published.
+fn txids_of(node: &str, evidence: &Evidence) -> Vec<String> {
+    let reports = evidence
+        .trace
+        .iter()
+        .filter_map(|entry| match &entry.source {
+            Source::Node {
+                node: of,
+                report: NodeReport::Node(Report::Broadcast { transactions, .. }),
+                ..
+            } if of == node => Some(transactions),
+            _ => None,
+        });
+    reports.flatten().map(|made| made.txid.clone()).collect()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use bitcoin::hashes::Hash;
 use bitcoin::hex::FromHex;
 use bitcoin::{OutPoint, Txid};
-use node_bin::api::{ChannelView, Report, RestView, UserEvent};
+use node_bin::api::{BroadcastTransaction, ChannelView, Report, RestView, UserEvent};
 
 use super::Docket;
 use super::chain_view::ChainView;
@@ -245,6 +245,22 @@ impl<'a> CaseView<'a> {
                 what: event,
             }),
             _ => None,
+        })
+    }
+
+    /// Every transaction that a node gave out, whether the network took it or not, as often as it did.
+    pub(super) fn published(&self) -> impl Iterator<Item = Told<'a, BroadcastTransaction>> {
+        self.reports().flat_map(|told| {
+            let transactions = match told.what {
+                Report::Broadcast { transactions, .. } => transactions.as_slice(),
+                _ => &[],
+            };
+            transactions.iter().map(move |made| Told {
+                seq: told.seq,
+                node: told.node,
+                life: told.life,
+                what: made,
+            })
         })
     }
 

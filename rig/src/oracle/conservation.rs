@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{OutPoint, Transaction};
-use node_bin::api::{Report, RestView};
+use node_bin::api::RestView;
 
 use super::chain_view::commitment::ANCHOR_SAT;
 use super::chain_view::{ChainView, Confirmed};
@@ -398,14 +398,9 @@ fn with_mempool(case: &CaseView<'_>, chain: &ChainView, docket: &mut Docket) -> 
     if waiting.is_empty() {
         return Some(chain.clone());
     }
-    for told in case.reports() {
-        let Report::Broadcast { transactions, .. } = told.what else {
-            continue;
-        };
-        for transaction in transactions {
-            if let Some(known) = waiting.get_mut(transaction.txid.as_str()) {
-                *known = deserialize_hex(&transaction.raw).ok();
-            }
+    for told in case.published() {
+        if let Some(known) = waiting.get_mut(told.what.txid.as_str()) {
+            *known = deserialize_hex(&told.what.raw).ok();
         }
     }
     let unknown = waiting.values().filter(|known| known.is_none()).count();

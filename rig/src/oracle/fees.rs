@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use bitcoin::{OutPoint, Transaction, Txid};
-use node_bin::api::Report;
 
 use super::chain_view::witness::{self, SpendPath};
 use super::chain_view::{ChainView, Confirmed};
@@ -27,13 +26,8 @@ pub(super) fn judge(
     docket: &mut Docket,
 ) {
     let published: BTreeSet<&str> = case
-        .reports()
-        .filter_map(|told| match told.what {
-            Report::Broadcast { transactions, .. } => Some(transactions),
-            _ => None,
-        })
-        .flatten()
-        .map(|made| made.txid.as_str())
+        .published()
+        .map(|told| told.what.txid.as_str())
         .collect();
     let fundings: BTreeSet<OutPoint> = fundings(case).into_iter().map(|(_, of)| of).collect();
     let most_sat_per_kw = highest_estimate_sat_per_kw(case) * MOST_RAISED;

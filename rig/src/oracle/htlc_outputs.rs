@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::{OutPoint, Txid};
-use node_bin::api::{Report, UserEvent};
+use node_bin::api::UserEvent;
 
 use super::chain_view::ChainView;
 use super::chain_view::commitment::{Closure, Commitment, Output, OutputSpend};
@@ -57,12 +57,9 @@ struct Witnesses<'a> {
 impl<'a> Witnesses<'a> {
     fn read(case: &CaseView<'a>) -> Self {
         let mut published: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for told in case.reports() {
-            if let Report::Broadcast { transactions, .. } = told.what {
-                for made in transactions {
-                    published.entry(&made.txid).or_default().insert(told.node);
-                }
-            }
+        for told in case.published() {
+            let nodes = published.entry(&told.what.txid).or_default();
+            nodes.insert(told.node);
         }
         let mut electrs: BTreeMap<&str, BTreeSet<(&str, i32)>> = BTreeMap::new();
         for history in &case.evidence.chain.histories {

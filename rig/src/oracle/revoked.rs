@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{OutPoint, Transaction};
-use node_bin::api::Report;
 
 use super::chain_view::commitment::{ANCHOR_SAT, is_commitment_spending};
 use super::htlcs::Htlc;
@@ -39,21 +38,16 @@ pub(super) fn judge(case: &CaseView<'_>, docket: &mut Docket) {
 /// Every transaction once. Whether the network took it does not matter: it was given out.
 fn all_published<'a>(case: &CaseView<'a>) -> Vec<Published<'a>> {
     let mut known = BTreeSet::new();
-    let mut all = Vec::new();
-    for told in case.reports() {
-        let Report::Broadcast { transactions, .. } = told.what else {
-            continue;
-        };
-        let new = transactions.iter().filter(|made| known.insert(&made.txid));
-        all.extend(new.filter_map(|made| {
-            Some(Published {
-                node: told.node,
-                seq: told.seq,
-                transaction: deserialize_hex(&made.raw).ok()?,
-            })
-        }));
-    }
-    all
+    let published = case.published();
+    let new = published.filter(|told| known.insert(&told.what.txid));
+    new.filter_map(|told| {
+        Some(Published {
+            node: told.node,
+            seq: told.seq,
+            transaction: deserialize_hex(&told.what.raw).ok()?,
+        })
+    })
+    .collect()
 }
 
 fn judge_published(

@@ -1,7 +1,7 @@
 //! When a forwarder failed upstream. It may do so only when downstream can claim no more: what a confirmed
 //! commitment decides is decided six blocks deep (`corrections.md`, 14 and invariant 4).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{OutPoint, Transaction};
@@ -117,36 +117,34 @@ fn failed_for_good(
                 return Vec::new();
             };
             let mut either = vec![deep(spend.height)];
-            either.extend(deep_before(case, heights, &taking_back(case, &outpoint)));
+            either.extend(deep_before(case, heights, |txid| {
+                takes_back(case, txid, &outpoint)
+            }));
             either
         }
         _ => {
             let mut either = removed(htlc);
             either.push(deep(commitment.height));
             let txid = commitment.txid.to_string();
-            either.extend(deep_before(case, heights, &[txid.as_str()].into()));
+            either.extend(deep_before(case, heights, |of| of == txid));
             either
         }
     }
 }
 
-/// What nodes published that takes an HTLC back from this output of a commitment after its expiry, by its txids.
-fn taking_back<'e>(case: &CaseView<'e>, output: &OutPoint) -> BTreeSet<&'e str> {
-    let published = case.reports().filter_map(|told| match told.what {
-        Report::Broadcast { transactions, .. } => Some(transactions),
-        _ => None,
-    });
-    let takes_back = |raw: &str| {
-        let transaction = deserialize_hex::<Transaction>(raw);
+/// Whether a node published this transaction, and it takes an HTLC back from this output of a commitment after its
+/// expiry.
+fn takes_back(case: &CaseView<'_>, txid: &str, output: &OutPoint) -> bool {
+    let mut published = case.published().filter(|told| told.what.txid == txid);
+    published.any(|told| {
+        let transaction = deserialize_hex::<Transaction>(&told.what.raw);
         transaction.is_ok_and(|transaction| {
             let mut inputs = transaction.input.iter();
             inputs.any(|input| {
                 input.previous_output == *output && read(input).1 == SpendPath::Timeout
             })
         })
-    };
-    let made = published.flatten().filter(|made| takes_back(&made.raw));
-    made.map(|made| made.txid.as_str()).collect()
+    })
 }
 
 /// Where the node had a block that makes one of these transactions final, which a reorganisation took off since: it was
@@ -154,7 +152,7 @@ fn taking_back<'e>(case: &CaseView<'e>, output: &OutPoint) -> BTreeSet<&'e str> 
 fn deep_before(
     case: &CaseView<'_>,
     heights: &BTreeMap<u64, u32>,
-    txids: &BTreeSet<&str>,
+    is_it: impl Fn(&str) -> bool,
 ) -> Option<Decided> {
     case.evidence.trace.iter().find_map(|entry| {
         let Source::Rig {
@@ -164,7 +162,7 @@ fn deep_before(
             return None;
         };
         let mut had = taken_off.iter();
-        let had = had.find(|block| block.txids.iter().any(|txid| txids.contains(txid.as_str())))?;
+        let had = had.find(|block| block.txids.iter().any(|txid| is_it(txid)))?;
         let final_height = had.height.saturating_add(CONFIRMATIONS - 1);
         let mut before = heights.range(..entry.seq);
         let (seq, _) = before.find(|(_, height)| **height >= final_height)?;

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use bitcoin::hashes::{Hash, sha256};
 use faults::{GateReport, gate};
@@ -44,16 +45,23 @@ fn a_fake_node() {
     .run();
 }
 
+/// How long a node that lingers is busy with a block after it has answered.
+const LINGERS: Duration = Duration::from_millis(100);
+
 struct FakeNode {
     manner: String,
     config: NodeConfig,
 }
 
 fn idle(handled: u64) {
+    idle_with(handled, 0);
+}
+
+fn idle_with(handled: u64, waiting_writes: u64) {
     gate::emit(&Report::Idle {
         handled,
         counters: BTreeMap::new(),
-        waiting_writes: 0,
+        waiting_writes,
     });
 }
 
@@ -91,6 +99,7 @@ impl FakeNode {
         };
         let _ = gate::point(&format!("command.{method}.before"), &key);
         let is_pay = matches!(request.command, Command::Pay { .. });
+        let is_sync = matches!(request.command, Command::Sync {});
         if is_pay {
             self.misbehave();
         }
@@ -99,7 +108,9 @@ impl FakeNode {
             false => self.carry_out(request.command),
         };
         let _ = gate::point(&format!("command.{method}.after"), &key);
-        idle(request.id);
+        let lingers = is_sync && self.manner == "lingers";
+        // One that lingers has a write under way, which nobody asks it to finish.
+        idle_with(request.id, u32::from(lingers).into());
         let (result, error) = match result {
             Ok(reply) => (Some(reply), None),
             Err(error) => (None, Some(error)),
@@ -112,6 +123,13 @@ impl FakeNode {
         let mut line = serde_json::to_vec(&response).unwrap();
         line.push(b'\n');
         writer.write_all(&line).unwrap();
+        if lingers {
+            // Long enough for a rig that does not wait for it to be caught.
+            std::thread::spawn(move || {
+                std::thread::sleep(LINGERS);
+                idle(request.id);
+            });
+        }
     }
 
     fn misbehave(&self) {
@@ -163,7 +181,7 @@ impl FakeNode {
                     unconfirmed_sat: 0,
                 },
                 claims: vec![],
-                unswept: 0,
+                unswept: u32::from(self.manner == "lingers"),
             }))),
             Command::Invoice { key, .. } => Ok(Reply::Invoice {
                 invoice: key.clone(),

@@ -404,8 +404,11 @@ impl Stage {
         self.recorder().wait(bound, what, Heed::Deaths, quiet).await
     }
 
-    /// One tick of everybody's timers, and all that follows.
+    /// One tick of everybody's timers, and all that follows. Timers are as long as a minute: what is under way arrives
+    /// before. A node whose peer owes it an answer at two ticks hangs up (LDK's
+    /// `DISCONNECT_PEER_AWAITING_RESPONSE_TICKS`).
     pub(super) async fn tick_all(&self) -> Result<(), Stop> {
+        self.quiet().await?;
         self.ask_all(&Command::Tick {}).await?;
         self.quiet().await
     }

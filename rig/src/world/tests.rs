@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use faults::{Action, Condition, Fault};
+use faults::{Action, Condition, Fault, GateReport};
+use node_bin::api::Report;
 
 use super::bounds::Bounds;
 use super::chain_access::ChainAccess;
@@ -15,7 +16,7 @@ use super::rig_fault::RigFault;
 use super::runner::CaseOutcome;
 use super::scratch::CaseScratch;
 use super::stage::Stage;
-use crate::evidence::{Phase, RigEntry, Source, TraceEntry};
+use crate::evidence::{NodeReport, Phase, RigEntry, Source, TraceEntry};
 use crate::scenario::{
     ChainKind, Expectation, Node, NodeKind, Payment, PaymentKind, PaymentMoment, Persist, Plan,
     Scenario, Step, StepKind,
@@ -492,6 +493,39 @@ async fn a_hold_that_never_ends_ends_with_the_nodes_life() {
         1
     );
     assert_eq!(outcome.evidence.unwrap().rest.len(), 2);
+}
+
+#[tokio::test]
+async fn timers_are_ticked_only_when_nothing_is_under_way() {
+    let bounds = Bounds {
+        settle_blocks: 1,
+        ticks: 0,
+        ..short_bounds()
+    };
+    let outcome = play_with(&plan(vec![], vec![]), programs("lingers"), bounds).await;
+    no_fault(&outcome);
+    let words = trace(&outcome)
+        .iter()
+        .filter_map(|entry| match &entry.source {
+            Source::Node { node, report, .. } if node == "A" => match report {
+                NodeReport::Node(Report::Idle {
+                    waiting_writes: 0, ..
+                }) => Some("at rest"),
+                NodeReport::Gate(GateReport::Point { point, .. }) => match point.to_string() {
+                    at if at.starts_with("command.sync.after") => Some("synced"),
+                    at if at.starts_with("command.tick.before") => Some("ticked"),
+                    _ => None,
+                },
+                _ => None,
+            },
+            _ => None,
+        });
+    let words: Vec<&str> = words.collect();
+    assert!(words.contains(&"ticked"), "{words:?}");
+    assert!(
+        words.windows(2).all(|two| two != ["synced", "ticked"]),
+        "{words:?}"
+    );
 }
 
 #[tokio::test]

@@ -39,6 +39,8 @@ mod onchain;
 mod payment_tests;
 mod receiving;
 mod recovering;
+#[cfg(test)]
+mod recovering_tests;
 mod resolving;
 mod second_stages;
 mod sending;
@@ -215,6 +217,7 @@ impl Node {
         let mut out = Outbox::default();
         node.publish_again(&mut out);
         node.rebuild_payments();
+        node.know_claims_downstream(&mut out);
         node.tell_again(&mut out);
         node.settle(&mut out);
         node.starting = false;

@@ -1,16 +1,18 @@
-//! A start: records and their logs become channels, and the events in them are told again. That is all
-//! of it: there is nothing to reconstruct.
+//! A start: records and their logs become channels, what one channel's record knows of another's HTLC is
+//! known there too, and the events are told again. That is all of it.
 //!
 //! The seed's "Restart == replay"; `corrections.md`, 12.
 
+use lightning::ln::types::ChannelId;
 use lightning::types::payment::PaymentHash;
 
 use crate::channel::{Channel, Outbox};
 use crate::effect::UserEvent;
 use crate::event::{EventKey, EventKind};
 use crate::payment::{PartState, PaymentPart, PaymentRecord};
-use crate::record::Closure;
+use crate::record::{Closure, OutboundHtlc};
 use crate::source::HtlcSource;
+use crate::update::UpdateStep;
 
 use super::{LoadError, Node, StoredChannel, TellPurpose};
 
@@ -114,6 +116,44 @@ impl Node {
                     path,
                     state: PartState::Pending,
                 });
+            }
+        }
+    }
+
+    /// Knows downstream what upstream was claimed with. A claim goes upstream before its preimage is durable
+    /// downstream, so a crash may leave it there alone; and the peer, who told it, may close instead of telling it
+    /// again. Upstream forgets the HTLC when it is gone, and the forward would be told as failed.
+    pub(super) fn know_claims_downstream(&mut self, out: &mut Outbox) {
+        let claimed_upstream = |htlc: &OutboundHtlc| {
+            let mut parts = htlc.source.parts().iter();
+            parts.find_map(|part| {
+                let upstream = self.channels.get(&part.id.channel_id)?;
+                upstream.record.inbound.get(&part.id.htlc_id)?.preimage()
+            })
+        };
+        let mut found: Vec<(ChannelId, Vec<UpdateStep>)> = Vec::new();
+        for channel in self.channels.values() {
+            let outbound = channel.record.outbound.iter();
+            let unknown = outbound.filter(|(_, htlc)| htlc.preimage.is_none());
+            let steps: Vec<_> = unknown
+                .filter_map(|(htlc_id, htlc)| {
+                    let preimage = claimed_upstream(htlc)?;
+                    Some(UpdateStep::FulfillHtlc {
+                        htlc_id: *htlc_id,
+                        preimage,
+                    })
+                })
+                .collect();
+            if !steps.is_empty() {
+                found.push((channel.id(), steps));
+            }
+        }
+        for (channel_id, steps) in found {
+            let Some(channel) = self.channels.get_mut(&channel_id) else {
+                continue;
+            };
+            if let Err(error) = channel.commit(steps, out) {
+                self.handle_channel_error(channel_id, error, out);
             }
         }
     }

@@ -1,0 +1,115 @@
+//! What a start has to know though a crash kept only a part of it.
+
+use crate::effect::{Effect, UserEvent};
+use crate::engine::Engine;
+use crate::event::EventKind;
+use crate::input::{Input, Surroundings};
+use crate::message::Message;
+use crate::node::{Node, StoredChannel};
+use crate::sim::testing;
+use crate::sim::world::World;
+
+use super::hostile_tests::{A, B, C, channel_between, drive, empty_block, engine_of};
+
+/// B as it is started again from this disk, but with its channel to C as it was stored before.
+fn restarted(world: &World, downstream: StoredChannel) -> Engine {
+    let node = &engine_of(world, B).node;
+    let mut stored = world.nodes[B].disk.stored().unwrap();
+    let id = |channel: &StoredChannel| channel.snapshot.parameters.channel_id;
+    let channels = stored.channels.into_iter();
+    stored.channels = channels
+        .filter(|channel| id(channel) != id(&downstream))
+        .collect();
+    stored.channels.push(downstream);
+    let surroundings = Surroundings {
+        entropy: [9; 32],
+        now_s: crate::sim::node::NOW_S,
+    };
+    let (node, start, durable) = Node::load(
+        node.environment.clone(),
+        node.policy.clone(),
+        stored,
+        node.best_block,
+        surroundings,
+    )
+    .unwrap();
+    Engine::new(node, start, durable)
+}
+
+/// B's channel to C, as its disk has it.
+fn stored_downstream(world: &World) -> StoredChannel {
+    let channel_id = channel_between(world, B, C);
+    let stored = world.nodes[B].disk.stored().unwrap();
+    let mut channels = stored.channels.into_iter();
+    channels
+        .find(|channel| channel.snapshot.parameters.channel_id == channel_id)
+        .unwrap()
+}
+
+/// A world in which B has claimed A's HTLC with what C told it, and B's channel to C as it was just before C did.
+fn claimed_upstream(flow: &str) -> (World, StoredChannel) {
+    let is_told = |world: &World| testing::has_event(world, B, C, EventKind::Claimed);
+    let mut world = testing::world_when(flow, |world| {
+        !testing::record(world, B, C).outbound.is_empty()
+    });
+    let mut before = stored_downstream(&world);
+    while !is_told(&world) {
+        before = stored_downstream(&world);
+        assert!(world.advance());
+    }
+    let is_claimed = |world: &World| {
+        let mut inbound = testing::record(world, B, A).inbound.values();
+        inbound.any(|htlc| htlc.preimage().is_some())
+    };
+    while !is_claimed(&world) {
+        assert!(world.advance());
+    }
+    (world, before)
+}
+
+fn forwards_and_failures(effects: &[Effect]) -> (usize, usize) {
+    let count = |is_it: fn(&UserEvent) -> bool| {
+        let told = effects.iter();
+        told.filter(|effect| matches!(effect, Effect::Tell { event, .. } if is_it(event)))
+            .count()
+    };
+    (
+        count(|event| matches!(event, UserEvent::PaymentForwarded { .. })),
+        count(|event| matches!(event, UserEvent::HtlcHandlingFailed { .. })),
+    )
+}
+
+#[test]
+fn a_claim_that_a_crash_left_upstream_alone_is_told_as_a_forward_though_the_peer_closes() {
+    for flow in ["dust", "forward"] {
+        let (world, before) = claimed_upstream(flow);
+        let mut engine = restarted(&world, before);
+        let peer = world.nodes[C].node_id;
+        let channel_id = channel_between(&world, B, C);
+        engine.input(Input::PeerUp { peer });
+        engine.input(Input::Message {
+            peer,
+            message: Message::Error(lightning::ln::msgs::ErrorMessage {
+                channel_id,
+                data: "closed by its user".into(),
+            }),
+        });
+        let height = engine.node.best_block.height;
+        engine.input(empty_block(height + 1));
+        assert_eq!(forwards_and_failures(&drive(&mut engine)), (1, 0), "{flow}");
+        let record = &engine.node.channels[&channel_id].record;
+        assert!(record.closure.is_some());
+        assert!(record.outbound.values().all(|htlc| htlc.preimage.is_some()));
+    }
+}
+
+#[test]
+fn a_start_with_nothing_claimed_upstream_knows_no_claim_downstream() {
+    let world = testing::world_when("forward", |world| {
+        !testing::record(world, B, C).outbound.is_empty()
+    });
+    let mut engine = restarted(&world, stored_downstream(&world));
+    assert_eq!(forwards_and_failures(&drive(&mut engine)), (0, 0));
+    let record = testing::record(&world, B, C);
+    assert!(record.outbound.values().all(|htlc| htlc.preimage.is_none()));
+}

@@ -45,7 +45,7 @@ fn a_fake_node() {
     .run();
 }
 
-/// How long a node that lingers is busy with a block after it has answered.
+/// How long a node that lingers gives a rig that does not wait for it.
 const LINGERS: Duration = Duration::from_millis(100);
 
 struct FakeNode {
@@ -63,6 +63,16 @@ fn idle_with(handled: u64, waiting_writes: u64) {
         counters: BTreeMap::new(),
         waiting_writes,
     });
+}
+
+/// Ends the write that is under way, unless something else is asked for before.
+fn linger(reader: &mut BufReader<UnixStream>, handled: u64) {
+    reader.get_ref().set_read_timeout(Some(LINGERS)).unwrap();
+    let is_asked = reader.fill_buf().is_ok();
+    reader.get_ref().set_read_timeout(None).unwrap();
+    if !is_asked {
+        idle(handled);
+    }
 }
 
 fn hash(text: &str) -> String {
@@ -84,9 +94,16 @@ impl FakeNode {
         idle(0);
         let (socket, _) = listener.accept().unwrap();
         let mut writer = socket.try_clone().unwrap();
-        for line in BufReader::new(socket).lines() {
-            let request: Request = serde_json::from_str(&line.unwrap()).unwrap();
+        let mut reader = BufReader::new(socket);
+        let mut line = String::new();
+        while reader.read_line(&mut line).unwrap() > 0 {
+            let request: Request = serde_json::from_str(&line).unwrap();
+            line.clear();
+            let (id, lingers) = (request.id, self.lingers(&request.command));
             self.answer(request, &mut writer);
+            if lingers {
+                linger(&mut reader, id);
+            }
         }
     }
 
@@ -99,7 +116,7 @@ impl FakeNode {
         };
         let _ = gate::point(&format!("command.{method}.before"), &key);
         let is_pay = matches!(request.command, Command::Pay { .. });
-        let is_sync = matches!(request.command, Command::Sync {});
+        let lingers = self.lingers(&request.command);
         if is_pay {
             self.misbehave();
         }
@@ -108,8 +125,7 @@ impl FakeNode {
             false => self.carry_out(request.command),
         };
         let _ = gate::point(&format!("command.{method}.after"), &key);
-        let lingers = is_sync && self.manner == "lingers";
-        // One that lingers has a write under way, which nobody asks it to finish.
+        // One that lingers has a write under way.
         idle_with(request.id, u32::from(lingers).into());
         let (result, error) = match result {
             Ok(reply) => (Some(reply), None),
@@ -123,13 +139,10 @@ impl FakeNode {
         let mut line = serde_json::to_vec(&response).unwrap();
         line.push(b'\n');
         writer.write_all(&line).unwrap();
-        if lingers {
-            // Long enough for a rig that does not wait for it to be caught.
-            std::thread::spawn(move || {
-                std::thread::sleep(LINGERS);
-                idle(request.id);
-            });
-        }
+    }
+
+    fn lingers(&self, command: &Command) -> bool {
+        self.manner == "lingers" && matches!(command, Command::Sync {})
     }
 
     fn misbehave(&self) {

@@ -100,14 +100,15 @@ impl FakeNode {
             let request: Request = serde_json::from_str(&line).unwrap();
             line.clear();
             let (id, lingers) = (request.id, self.lingers(&request.command));
-            self.answer(request, &mut writer);
+            self.answer(request, lingers, &mut writer);
             if lingers {
                 linger(&mut reader, id);
             }
         }
     }
 
-    fn answer(&self, request: Request, writer: &mut UnixStream) {
+    /// Carries a request out and answers it; a node that lingers has a write under way then.
+    fn answer(&self, request: Request, lingers: bool, writer: &mut UnixStream) {
         gate::begin_input();
         let method = super::stage::method_of(&request.command);
         let key = match &request.command {
@@ -116,7 +117,6 @@ impl FakeNode {
         };
         let _ = gate::point(&format!("command.{method}.before"), &key);
         let is_pay = matches!(request.command, Command::Pay { .. });
-        let lingers = self.lingers(&request.command);
         if is_pay {
             self.misbehave();
         }
@@ -125,8 +125,7 @@ impl FakeNode {
             false => self.carry_out(request.command),
         };
         let _ = gate::point(&format!("command.{method}.after"), &key);
-        // One that lingers has a write under way.
-        idle_with(request.id, u32::from(lingers).into());
+        idle_with(request.id, u64::from(lingers));
         let (result, error) = match result {
             Ok(reply) => (Some(reply), None),
             Err(error) => (None, Some(error)),

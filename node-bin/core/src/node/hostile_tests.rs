@@ -27,7 +27,7 @@ pub(super) const A: usize = 0;
 pub(super) const B: usize = 1;
 pub(super) const C: usize = 2;
 
-fn surroundings() -> Surroundings {
+pub(super) fn surroundings() -> Surroundings {
     Surroundings {
         entropy: [7; 32],
         now_s: crate::sim::node::NOW_S,

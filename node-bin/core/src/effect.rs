@@ -292,7 +292,7 @@ pub enum Effect {
 pub struct Ordered {
     /// What.
     pub effect: Effect,
-    /// The store whose writes before this effect it waits for. Effects that wait for one store are
-    /// carried out first in, first out.
-    pub waits_for: Option<Store>,
+    /// The stores whose writes before this effect it waits for, one store after the other. Effects that wait
+    /// for the same store are carried out first in, first out.
+    pub waits_for: Vec<Store>,
 }

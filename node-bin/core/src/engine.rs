@@ -8,6 +8,7 @@
 //! In place of the seed's blocked updates and `monitor_pending_*`; `corrections.md`, 3 and 5, rest on it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::vec::IntoIter;
 
 use bitcoin::secp256k1::PublicKey;
 
@@ -22,8 +23,18 @@ struct StoreProgress {
     issued: u64,
     /// Sequence of the last write that is durable.
     durable: u64,
-    /// Effects that wait, each with the write it waits for; first in, first out.
-    held: VecDeque<(u64, Effect)>,
+    /// Effects that wait; first in, first out.
+    held: VecDeque<Held>,
+}
+
+/// An effect that waits for a store.
+#[derive(Clone, Debug)]
+struct Held {
+    /// Sequence of the write that it waits for.
+    needed: u64,
+    effect: Effect,
+    /// The stores that it waits for after this one.
+    others: IntoIter<Store>,
 }
 
 /// A node with its effects.
@@ -110,15 +121,39 @@ impl Engine {
     pub fn persisted(&mut self, store: Store, sequence: u64) {
         let progress = self.stores.entry(store).or_default();
         progress.durable = progress.durable.max(sequence);
-        while let Some((needed, _)) = progress.held.front() {
-            if *needed > progress.durable {
-                break;
-            }
-            if let Some((_, effect)) = progress.held.pop_front() {
+        while let Some(held) = self.take_held(store) {
+            if let Some(effect) = self.admit(held.effect, held.others) {
                 self.released.push_back(effect);
             }
         }
         self.inbox.push_back(Input::Persisted { store, sequence });
+    }
+
+    /// The next effect that this store keeps waiting no more.
+    fn take_held(&mut self, store: Store) -> Option<Held> {
+        let progress = self.stores.get_mut(&store)?;
+        let first = progress.held.front()?;
+        if first.needed > progress.durable {
+            return None;
+        }
+        progress.held.pop_front()
+    }
+
+    /// The effect if all writes to these stores so far are durable; else it is held back by the first that has
+    /// one on its way.
+    fn admit(&mut self, effect: Effect, mut stores: IntoIter<Store>) -> Option<Effect> {
+        while let Some(store) = stores.next() {
+            let progress = self.stores.entry(store).or_default();
+            if progress.durable < progress.issued || !progress.held.is_empty() {
+                progress.held.push_back(Held {
+                    needed: progress.issued,
+                    effect,
+                    others: stores,
+                });
+                return None;
+            }
+        }
+        Some(effect)
     }
 
     /// The effect if it may be carried out now; else it is held back or dropped.
@@ -137,15 +172,7 @@ impl Engine {
         if self.is_too_late(&effect) {
             return None;
         }
-        let Some(store) = waits_for else {
-            return Some(effect);
-        };
-        let progress = self.stores.entry(store).or_default();
-        if progress.durable >= progress.issued && progress.held.is_empty() {
-            return Some(effect);
-        }
-        progress.held.push_back((progress.issued, effect));
-        None
+        self.admit(effect, waits_for.into_iter())
     }
 
     /// A store that is no more has no progress.
@@ -169,7 +196,7 @@ impl Engine {
         self.queue.retain(|ordered| !forget(&ordered.effect));
         self.released.retain(|effect| !forget(effect));
         for progress in self.stores.values_mut() {
-            progress.held.retain(|(_, effect)| !forget(effect));
+            progress.held.retain(|held| !forget(&held.effect));
         }
     }
 }
@@ -201,6 +228,7 @@ mod tests {
         now_s: 0,
     };
     const STORE: Store = Store::Monitor(ChannelId([1; 32]));
+    const OTHER: Store = Store::Monitor(ChannelId([2; 32]));
 
     fn engine(start: Vec<Ordered>) -> Engine {
         let policy = Policy {
@@ -225,25 +253,33 @@ mod tests {
     }
 
     fn persist(sequence: u64) -> Ordered {
+        persist_to(STORE, sequence)
+    }
+
+    fn persist_to(store: Store, sequence: u64) -> Ordered {
         let content = Content::Entry(LogEntry {
             sequence,
             content: EntryContent::Acks(Vec::new()),
         });
         Ordered {
             effect: Effect::Persist(Write {
-                store: STORE,
+                store,
                 sequence,
                 content,
             }),
-            waits_for: None,
+            waits_for: Vec::new(),
         }
     }
 
     fn waiting(id: u64) -> Ordered {
+        waiting_for(&[STORE], id)
+    }
+
+    fn waiting_for(stores: &[Store], id: u64) -> Ordered {
         let result = Ok(crate::effect::Done::Begun);
         Ordered {
             effect: Effect::Answer { id, result },
-            waits_for: Some(STORE),
+            waits_for: stores.to_vec(),
         }
     }
 
@@ -266,6 +302,26 @@ mod tests {
         engine.persisted(STORE, 2);
         assert_eq!(drain(&mut engine), [2]);
         assert!(engine.is_quiet());
+    }
+
+    #[test]
+    fn what_waits_for_two_stores_waits_for_the_later_and_is_not_overtaken() {
+        for first in [STORE, OTHER] {
+            let mut engine = engine(vec![
+                persist_to(OTHER, 1),
+                persist(1),
+                waiting_for(&[OTHER, STORE], 1),
+                waiting_for(&[OTHER, STORE], 2),
+            ]);
+            assert_eq!(drain(&mut engine), [0, 0]);
+            engine.persisted(first, 1);
+            assert_eq!(drain(&mut engine), Vec::<u64>::new());
+            let second = if first == STORE { OTHER } else { STORE };
+            engine.persisted(second, 1);
+            engine.queue.push_back(waiting(3));
+            assert_eq!(drain(&mut engine), [1, 2, 3]);
+            assert!(engine.is_quiet());
+        }
     }
 
     #[test]

@@ -308,7 +308,7 @@ fn the_funding_transaction_waits_for_the_openers_record() {
     };
     assert!(matches!(write.content, Content::Snapshot(_)));
     assert_eq!(write.sequence, 1);
-    assert_eq!(effects[1].waits_for, Some(channel.store()));
+    assert_eq!(effects[1].waits_for, [channel.store()]);
     let [Message::FundingSigned(signed)] = &messages(&effects)[..] else {
         panic!("{effects:?}");
     };
@@ -316,7 +316,7 @@ fn the_funding_transaction_waits_for_the_openers_record() {
     let effects = out.take();
     assert!(matches!(effects[0].effect, Effect::Persist(_)));
     assert!(matches!(effects[1].effect, Effect::Broadcast { .. }));
-    assert_eq!(effects[1].waits_for, Some(channel.store()));
+    assert_eq!(effects[1].waits_for, [channel.store()]);
 }
 
 #[test]
@@ -515,8 +515,8 @@ fn a_close_is_agreed_on_in_one_round() {
     assert!((FEERATE as u64 - 10..=FEERATE as u64 + 20).contains(&paid_per_kw));
     // Durable first, then told to the peer, then published.
     assert!(matches!(by_acceptor[0].effect, Effect::Persist(_)));
-    assert_eq!(by_acceptor[1].waits_for, Some(pair.acceptor.store()));
-    assert_eq!(by_acceptor[2].waits_for, Some(pair.acceptor.store()));
+    assert_eq!(by_acceptor[1].waits_for, [pair.acceptor.store()]);
+    assert_eq!(by_acceptor[2].waits_for, [pair.acceptor.store()]);
     for channel in [&pair.opener, &pair.acceptor] {
         let wanted = Closure::Cooperative {
             transaction: closing.clone(),

@@ -93,6 +93,8 @@ pub(crate) struct Volatile {
     pub unanswered_ticks: u32,
     /// Events that the manager has been told of in this life.
     pub surfaced: BTreeSet<EventKey>,
+    /// Other channels with a preimage, not durable there yet, that an HTLC was claimed with here.
+    pub claims_rest_on: BTreeSet<ChannelId>,
     /// Negotiation of the closing fee; forgotten with the connection (BOLT 2).
     pub closing: closing::Negotiation,
     /// What has been said about the channel.
@@ -146,15 +148,20 @@ impl Outbox {
     pub fn now(&mut self, effect: Effect) {
         self.effects.push(Ordered {
             effect,
-            waits_for: None,
+            waits_for: Vec::new(),
         });
     }
 
     /// Wants this done once all writes to the store so far are durable.
     pub fn after(&mut self, store: Store, effect: Effect) {
+        self.after_all(vec![store], effect);
+    }
+
+    /// Wants this done once all writes to these stores so far are durable.
+    pub fn after_all(&mut self, stores: Vec<Store>, effect: Effect) {
         self.effects.push(Ordered {
             effect,
-            waits_for: Some(store),
+            waits_for: stores,
         });
     }
 
@@ -220,11 +227,22 @@ impl Channel {
         self.volatile.durable >= self.record.sequence
     }
 
-    /// Sends a message of this channel once all that was written about it before is durable. This
-    /// alone is why no message runs ahead of the record that it rests on.
+    /// Whether this event is there, and durable.
+    pub(crate) fn is_event_durable(&self, key: EventKey) -> bool {
+        let mut events = self.record.events.iter();
+        events.any(|pending| pending.event.key() == key && pending.made_by <= self.volatile.durable)
+    }
+
+    /// Sends a message of this channel once all that was written about it before is durable, and the
+    /// preimages too that HTLCs here were claimed with. This alone is why no message runs ahead of the
+    /// records that it rests on.
     pub(crate) fn send(&self, message: Message, out: &mut Outbox) {
-        out.after(
-            self.store(),
+        // Every message, not just the fulfils: none may overtake another.
+        let preimages = self.volatile.claims_rest_on.iter();
+        let mut stores: Vec<_> = preimages.map(|id| Store::Monitor(*id)).collect();
+        stores.push(self.store());
+        out.after_all(
+            stores,
             Effect::Send {
                 peer: self.peer(),
                 channel_id: Some(self.id()),

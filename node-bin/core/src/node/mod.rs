@@ -326,9 +326,16 @@ impl Node {
     fn persisted(&mut self, store: Store, sequence: u64, out: &mut Outbox) {
         match store {
             Store::Monitor(channel_id) => {
-                if let Some(channel) = self.channels.get_mut(&channel_id) {
-                    let durable = &mut channel.volatile.durable;
-                    *durable = (*durable).max(sequence);
+                let Some(channel) = self.channels.get_mut(&channel_id) else {
+                    return;
+                };
+                let durable = &mut channel.volatile.durable;
+                *durable = (*durable).max(sequence);
+                // Not as soon as the preimage is durable: messages that wait for a later write would be overtaken.
+                if channel.is_durable() {
+                    for channel in self.channels.values_mut() {
+                        channel.volatile.claims_rest_on.remove(&channel_id);
+                    }
                 }
             }
             Store::Payment(payment_id) => {

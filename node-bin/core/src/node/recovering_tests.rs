@@ -1,6 +1,8 @@
 //! What a start has to know though a crash kept only a part of it.
 
-use crate::effect::{Effect, UserEvent};
+use bitcoin::secp256k1::PublicKey;
+
+use crate::effect::{Effect, Store, UserEvent};
 use crate::engine::Engine;
 use crate::event::EventKind;
 use crate::input::Input;
@@ -96,6 +98,75 @@ fn a_claim_that_a_crash_left_upstream_alone_is_told_as_a_forward_though_the_peer
         let record = &engine.node.channels[&channel_id].record;
         assert!(record.closure.is_some());
         assert!(record.outbound.values().all(|htlc| htlc.preimage.is_some()));
+    }
+}
+
+/// What the engine sends to this peer, with every write durable at once but those of one channel; and the last of
+/// those.
+fn sent_with_one_store_late(
+    engine: &mut Engine,
+    peer: PublicKey,
+    late: Store,
+) -> (Vec<&'static str>, Option<u64>) {
+    let (mut sent, mut last) = (Vec::new(), None);
+    while let Some(effect) = engine.next(&mut surroundings) {
+        match effect {
+            Effect::Persist(write) if write.store == late => last = Some(write.sequence),
+            Effect::Persist(write) => engine.persisted(write.store, write.sequence),
+            Effect::Send {
+                peer: to, message, ..
+            } if to == peer => sent.push(message.name()),
+            _ => {}
+        }
+    }
+    (sent, last)
+}
+
+/// How this node greets that peer.
+fn reestablish(world: &World, node: usize, peer: usize) -> Message {
+    let mut engine = engine_of(world, node);
+    let peer = world.nodes[peer].node_id;
+    engine.input(Input::PeerDown { peer });
+    engine.input(Input::PeerUp { peer });
+    let mut effects = drive(&mut engine).into_iter();
+    let greeting = effects.find_map(|effect| match effect {
+        Effect::Send {
+            peer: to,
+            message: message @ Message::ChannelReestablish(_),
+            ..
+        } if to == peer => Some(message),
+        _ => None,
+    });
+    greeting.expect("they have a channel")
+}
+
+#[test]
+fn a_claim_is_not_told_upstream_before_a_crash_could_leave_it_downstream() {
+    for flow in ["dust", "forward"] {
+        let (world, before) = claimed_upstream(flow);
+        let mut engine = restarted(&world, before);
+        let peer = world.nodes[A].node_id;
+        let late = Store::Monitor(channel_between(&world, B, C));
+        engine.input(Input::PeerUp { peer });
+        engine.input(Input::Message {
+            peer,
+            message: reestablish(&world, A, B),
+        });
+        let (sent, last) = sent_with_one_store_late(&mut engine, peer, late);
+        assert!(!sent.contains(&"update_fulfill_htlc"), "{flow}: {sent:?}");
+        engine.persisted(late, last.expect("the start knows the claim"));
+        let (sent, _) = sent_with_one_store_late(&mut engine, peer, late);
+        let fulfil = sent.iter().position(|name| *name == "update_fulfill_htlc");
+        assert_eq!(
+            sent.first(),
+            Some(&"channel_reestablish"),
+            "{flow}: {sent:?}"
+        );
+        assert_eq!(
+            fulfil.map(|at| sent[at + 1]),
+            Some("commitment_signed"),
+            "{flow}: {sent:?}"
+        );
     }
 }
 

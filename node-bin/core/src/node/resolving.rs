@@ -167,12 +167,17 @@ impl Node {
         from_onchain: bool,
         out: &mut Outbox,
     ) {
+        let downstream = self.channels.get(&id.channel_id);
+        let is_durable = downstream.is_some_and(|channel| channel.is_event_durable(id.key));
         let mut is_paid = true;
         for part in parts {
             let Some(channel) = self.channels.get_mut(&part.id.channel_id) else {
                 is_paid = false;
                 continue;
             };
+            if !is_durable && part.id.channel_id != id.channel_id {
+                channel.volatile.claims_rest_on.insert(id.channel_id);
+            }
             let claimed = channel.claim_inbound(part.id.htlc_id, preimage, None, out);
             let inbound = channel.record.inbound.get(&part.id.htlc_id);
             // A refusal that is signed may become irrevocable yet, and a closed channel's HTLC be taken back.

@@ -9,6 +9,7 @@ use crate::record::{ChannelRecord, Closure};
 use crate::sim::disk::Durable;
 use crate::sim::node::SimNode;
 use crate::sim::world::World;
+use crate::source::InboundHtlcId;
 use crate::spec::Change;
 
 /// Judges a message that a node sends now.
@@ -140,7 +141,19 @@ fn without_prerequisite(
         Message::UpdateFulfillHtlc(m) => {
             let htlc = record.inbound.get(&m.htlc_id);
             let known = htlc.is_none_or(|htlc| htlc.preimage() == Some(m.payment_preimage));
-            (!known).then(|| "not durable: the preimage".to_owned())
+            if !known {
+                return missing("the preimage");
+            }
+            // Upstream forgets the HTLC, and a crash would leave nobody who knows of the claim.
+            let inbound = InboundHtlcId {
+                channel_id: m.channel_id,
+                htlc_id: m.htlc_id,
+            };
+            let channels = durable.channels.values();
+            let mut outbound = channels.flat_map(|record| record.outbound.values());
+            outbound
+                .any(|htlc| htlc.source.names(inbound) && htlc.preimage.is_none())
+                .then(|| "not durable: the preimage downstream".to_owned())
         }
         Message::UpdateFailHtlc(m) => fail_unsigned(record, m.htlc_id),
         Message::UpdateFailMalformedHtlc(m) => fail_unsigned(record, m.htlc_id),

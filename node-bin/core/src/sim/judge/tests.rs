@@ -272,6 +272,33 @@ fn a_message_that_goes_before_the_write_that_it_rests_on_is_found() {
 }
 
 #[test]
+fn a_claim_that_goes_upstream_before_it_is_durable_downstream_is_found() {
+    let is_fulfil = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Send {
+                message: Message::UpdateFulfillHtlc(_),
+                ..
+            }
+        )
+    };
+    let mut world = world_when("forward", |world| {
+        world.nodes[B].pending.as_ref().is_some_and(is_fulfil)
+    });
+    let Some(Effect::Send { message, .. }) = world.nodes[B].pending.clone() else {
+        unreachable!("it is there");
+    };
+    assert_eq!(premature(&world.nodes[B], &message), None);
+    change(&mut world, B, C, |record| {
+        for htlc in record.outbound.values_mut() {
+            htlc.preimage = None;
+        }
+    });
+    let problem = premature(&world.nodes[B], &message).unwrap_or_default();
+    assert_eq!(problem, "not durable: the preimage downstream");
+}
+
+#[test]
 fn an_error_to_an_honest_peer_is_found() {
     let world = rested("direct");
     let channel_id = channel(&world, A, B);

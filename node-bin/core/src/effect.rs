@@ -292,7 +292,7 @@ pub enum Effect {
 pub struct Ordered {
     /// What.
     pub effect: Effect,
-    /// The stores whose writes before this effect it waits for, one store after the other. Effects that wait
-    /// for the same store are carried out first in, first out.
+    /// The stores whose writes before this effect it waits for. Effects that wait for the same stores are
+    /// carried out first in, first out; messages with the same first store whatever else they wait for.
     pub waits_for: Vec<Store>,
 }

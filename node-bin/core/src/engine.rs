@@ -8,7 +8,6 @@
 //! In place of the seed's blocked updates and `monitor_pending_*`; `corrections.md`, 3 and 5, rest on it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::vec::IntoIter;
 
 use bitcoin::secp256k1::PublicKey;
 
@@ -17,24 +16,39 @@ use crate::input::{Input, Surroundings};
 use crate::node::Node;
 
 /// What is known of one store's writes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct StoreProgress {
     /// Sequence of the last write handed out.
     issued: u64,
     /// Sequence of the last write that is durable.
     durable: u64,
-    /// Effects that wait; first in, first out.
-    held: VecDeque<Held>,
 }
 
-/// An effect that waits for a store.
+impl StoreProgress {
+    fn is_durable(&self) -> bool {
+        self.durable >= self.issued
+    }
+}
+
+/// An effect that waits.
 #[derive(Clone, Debug)]
 struct Held {
-    /// Sequence of the write that it waits for.
-    needed: u64,
+    /// The writes that it waits for: the last ones handed out before it.
+    needed: Vec<(Store, u64)>,
     effect: Effect,
-    /// The stores that it waits for after this one.
-    others: IntoIter<Store>,
+}
+
+impl Held {
+    fn is_message(&self) -> bool {
+        matches!(self.effect, Effect::Send { .. })
+    }
+
+    fn is_ready(&self, stores: &BTreeMap<Store, StoreProgress>) -> bool {
+        self.needed.iter().all(|(store, sequence)| {
+            let progress = stores.get(store);
+            progress.is_none_or(|progress| progress.durable >= *sequence)
+        })
+    }
 }
 
 /// A node with its effects.
@@ -47,6 +61,8 @@ pub struct Engine {
     released: VecDeque<Effect>,
     inbox: VecDeque<Input>,
     stores: BTreeMap<Store, StoreProgress>,
+    /// Effects that wait, in the order in which they were wanted, by the first store that they wait for.
+    held: BTreeMap<Store, VecDeque<Held>>,
 }
 
 impl Engine {
@@ -56,7 +72,6 @@ impl Engine {
         let progress = |sequence| StoreProgress {
             issued: sequence,
             durable: sequence,
-            held: VecDeque::new(),
         };
         Engine {
             node,
@@ -67,6 +82,7 @@ impl Engine {
                 .into_iter()
                 .map(|(store, sequence)| (store, progress(sequence)))
                 .collect(),
+            held: BTreeMap::new(),
         }
     }
 
@@ -89,11 +105,12 @@ impl Engine {
                 self.note_end(&effect);
                 return Some(effect);
             }
-            while let Some(ordered) = self.queue.pop_front() {
-                if let Some(effect) = self.pass(ordered) {
-                    self.note_end(&effect);
-                    return Some(effect);
-                }
+            if let Some(ordered) = self.queue.pop_front() {
+                let Some(effect) = self.pass(ordered) else {
+                    continue;
+                };
+                self.note_end(&effect);
+                return Some(effect);
             }
             let input = self.inbox.pop_front()?;
             let effects = self.node.step(input, surroundings());
@@ -111,9 +128,7 @@ impl Engine {
 
     /// Whether a write was handed out and is not durable yet.
     pub fn has_writes_in_flight(&self) -> bool {
-        self.stores
-            .values()
-            .any(|store| store.durable < store.issued)
+        self.stores.values().any(|store| !store.is_durable())
     }
 
     /// A write is durable, and so are all before it to the same store. What waited for it goes
@@ -121,39 +136,27 @@ impl Engine {
     pub fn persisted(&mut self, store: Store, sequence: u64) {
         let progress = self.stores.entry(store).or_default();
         progress.durable = progress.durable.max(sequence);
-        while let Some(held) = self.take_held(store) {
-            if let Some(effect) = self.admit(held.effect, held.others) {
-                self.released.push_back(effect);
-            }
-        }
+        self.release();
         self.inbox.push_back(Input::Persisted { store, sequence });
     }
 
-    /// The next effect that this store keeps waiting no more.
-    fn take_held(&mut self, store: Store) -> Option<Held> {
-        let progress = self.stores.get_mut(&store)?;
-        let first = progress.held.front()?;
-        if first.needed > progress.durable {
-            return None;
-        }
-        progress.held.pop_front()
-    }
-
-    /// The effect if all writes to these stores so far are durable; else it is held back by the first that has
-    /// one on its way.
-    fn admit(&mut self, effect: Effect, mut stores: IntoIter<Store>) -> Option<Effect> {
-        while let Some(store) = stores.next() {
-            let progress = self.stores.entry(store).or_default();
-            if progress.durable < progress.issued || !progress.held.is_empty() {
-                progress.held.push_back(Held {
-                    needed: progress.issued,
-                    effect,
-                    others: stores,
-                });
-                return None;
+    /// Lets go what waits for nothing any more.
+    fn release(&mut self) {
+        for queue in self.held.values_mut() {
+            let mut is_message_held = false;
+            for held in std::mem::take(queue) {
+                // A message that waits for more than its own store keeps later messages waiting, and nothing else:
+                // a claim on the chain must not wait for another channel's writes.
+                let is_behind = is_message_held && held.is_message();
+                if !is_behind && held.is_ready(&self.stores) {
+                    self.released.push_back(held.effect);
+                } else {
+                    is_message_held |= held.is_message();
+                    queue.push_back(held);
+                }
             }
         }
-        Some(effect)
+        self.held.retain(|_, queue| !queue.is_empty());
     }
 
     /// The effect if it may be carried out now; else it is held back or dropped.
@@ -172,7 +175,22 @@ impl Engine {
         if self.is_too_late(&effect) {
             return None;
         }
-        self.admit(effect, waits_for.into_iter())
+        let Some(first) = waits_for.first() else {
+            return Some(effect);
+        };
+        let needed = waits_for.iter().filter_map(|store| {
+            let progress = self.stores.get(store)?;
+            (!progress.is_durable()).then_some((*store, progress.issued))
+        });
+        let needed = needed.collect();
+        let held = Held { needed, effect };
+        let mut before = self.held.get(first).into_iter().flatten();
+        let is_behind = held.is_message() && before.any(Held::is_message);
+        if !is_behind && held.needed.is_empty() {
+            return Some(held.effect);
+        }
+        self.held.entry(*first).or_default().push_back(held);
+        None
     }
 
     /// A store that is no more has no progress.
@@ -195,9 +213,11 @@ impl Engine {
     fn forget_sends(&mut self, forget: &dyn Fn(&Effect) -> bool) {
         self.queue.retain(|ordered| !forget(&ordered.effect));
         self.released.retain(|effect| !forget(effect));
-        for progress in self.stores.values_mut() {
-            progress.held.retain(|held| !forget(&held.effect));
+        for queue in self.held.values_mut() {
+            queue.retain(|held| !forget(&held.effect));
         }
+        // What stood behind them may wait for nothing more.
+        self.release();
     }
 }
 
@@ -229,6 +249,7 @@ mod tests {
     };
     const STORE: Store = Store::Monitor(ChannelId([1; 32]));
     const OTHER: Store = Store::Monitor(ChannelId([2; 32]));
+    const THIRD: Store = Store::Monitor(ChannelId([3; 32]));
 
     fn engine(start: Vec<Ordered>) -> Engine {
         let policy = Policy {
@@ -283,11 +304,46 @@ mod tests {
         }
     }
 
+    fn channel_of(id: u8) -> ChannelId {
+        ChannelId([id; 32])
+    }
+
+    /// A message of the channel of this id.
+    fn message_for(stores: &[Store], id: u8) -> Ordered {
+        let channel_id = channel_of(id);
+        let scriptpubkey = ScriptBuf::new();
+        let shutdown = lightning::ln::msgs::Shutdown {
+            channel_id,
+            scriptpubkey,
+        };
+        Ordered {
+            effect: Effect::Send {
+                peer: peer(),
+                channel_id: Some(channel_id),
+                message: Message::Shutdown(shutdown),
+            },
+            waits_for: stores.to_vec(),
+        }
+    }
+
+    fn peer() -> PublicKey {
+        let secp = bitcoin::secp256k1::Secp256k1::new();
+        let key = bitcoin::secp256k1::SecretKey::from_slice(&[3; 32]);
+        let Ok(peer) = key.map(|key| key.public_key(&secp)) else {
+            unreachable!("the key is valid");
+        };
+        peer
+    }
+
     /// What comes out until nothing more does: ids of what waited; writes as 0.
     fn drain(engine: &mut Engine) -> Vec<u64> {
         std::iter::from_fn(|| engine.next(&mut || SURROUNDINGS))
             .map(|effect| match effect {
                 Effect::Answer { id, .. } => id,
+                Effect::Send {
+                    channel_id: Some(id),
+                    ..
+                } => id.0[0].into(),
                 _ => 0,
             })
             .collect()
@@ -310,8 +366,8 @@ mod tests {
             let mut engine = engine(vec![
                 persist_to(OTHER, 1),
                 persist(1),
-                waiting_for(&[OTHER, STORE], 1),
-                waiting_for(&[OTHER, STORE], 2),
+                waiting_for(&[STORE, OTHER], 1),
+                waiting_for(&[STORE, OTHER], 2),
             ]);
             assert_eq!(drain(&mut engine), [0, 0]);
             engine.persisted(first, 1);
@@ -325,12 +381,46 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_waits_for_less_does_not_overtake_one_that_waits_for_more() {
+        let mut engine = engine(vec![
+            persist_to(OTHER, 1),
+            persist_to(THIRD, 1),
+            message_for(&[STORE, OTHER, THIRD], 1),
+        ]);
+        assert_eq!(drain(&mut engine), [0, 0]);
+        engine.persisted(THIRD, 1);
+        engine.queue.push_back(persist_to(THIRD, 2));
+        engine.queue.push_back(message_for(&[STORE, OTHER], 2));
+        engine.queue.push_back(message_for(&[STORE], 3));
+        engine.queue.push_back(waiting(4));
+        engine.queue.push_back(persist_to(OTHER, 2));
+        engine.queue.push_back(message_for(&[STORE, OTHER], 5));
+        // What is no message waits for its own store only.
+        assert_eq!(drain(&mut engine), [0, 4, 0]);
+        // The later write of the third store is nothing that the first message waits for.
+        engine.persisted(OTHER, 1);
+        assert_eq!(drain(&mut engine), [1, 2, 3]);
+        engine.persisted(OTHER, 2);
+        assert_eq!(drain(&mut engine), [5]);
+    }
+
+    #[test]
+    fn a_message_behind_one_that_is_dropped_goes_when_its_own_writes_are_durable() {
+        let mut engine = engine(vec![
+            persist_to(OTHER, 1),
+            message_for(&[STORE, OTHER], 1),
+            message_for(&[STORE], 2),
+        ]);
+        assert_eq!(drain(&mut engine), [0]);
+        let dropped = channel_of(1);
+        engine.forget_sends(&|effect| sends_on(effect, dropped));
+        assert_eq!(drain(&mut engine), [2]);
+    }
+
+    #[test]
     fn an_answer_to_a_message_from_a_connection_that_is_gone_does_not_go_out_on_the_next() {
         let mut engine = engine(Vec::new());
-        let key = bitcoin::secp256k1::SecretKey::from_slice(&[3; 32]);
-        let Ok(peer) = key.map(|key| key.public_key(&engine.node.environment.secp)) else {
-            unreachable!("the key is valid");
-        };
+        let peer = peer();
         let channel_id = ChannelId([2; 32]);
         let shutdown = Message::Shutdown(lightning::ln::msgs::Shutdown {
             channel_id,

@@ -237,10 +237,9 @@ impl Channel {
     /// preimages too that HTLCs here were claimed with. This alone is why no message runs ahead of the
     /// records that it rests on.
     pub(crate) fn send(&self, message: Message, out: &mut Outbox) {
-        // Every message, not just the fulfils: none may overtake another.
+        let mut stores = vec![self.store()];
         let preimages = self.volatile.claims_rest_on.iter();
-        let mut stores: Vec<_> = preimages.map(|id| Store::Monitor(*id)).collect();
-        stores.push(self.store());
+        stores.extend(preimages.map(|id| Store::Monitor(*id)));
         out.after_all(
             stores,
             Effect::Send {

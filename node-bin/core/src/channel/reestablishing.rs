@@ -82,8 +82,12 @@ impl Channel {
             && match self.volatile.connection {
                 Connection::Down => false,
                 Connection::Reestablishing => true,
-                // What is not written yet was not sent.
-                Connection::Up => self.record.next_counterparty.is_some() && self.is_durable(),
+                // What is not written yet was not sent, nor was what rests on another channel's writes.
+                Connection::Up => {
+                    self.record.next_counterparty.is_some()
+                        && self.is_durable()
+                        && self.volatile.claims_rest_on.is_empty()
+                }
             };
         self.volatile.unanswered_ticks = match awaits {
             true => self.volatile.unanswered_ticks + 1,

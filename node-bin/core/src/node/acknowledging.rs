@@ -226,7 +226,9 @@ impl Node {
             .filter_map(|channel| {
                 let owes_nothing = channel.volatile.closure_told
                     && channel.record.events.is_empty()
-                    && channel.is_durable();
+                    && channel.is_durable()
+                    // Else nobody might know of the claim after a crash.
+                    && channel.volatile.claims_rest_on.is_empty();
                 let id = channel.id();
                 if owes_nothing && forgotten.contains(&id) {
                     return Some(id);

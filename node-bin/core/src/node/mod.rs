@@ -331,7 +331,6 @@ impl Node {
                 };
                 let durable = &mut channel.volatile.durable;
                 *durable = (*durable).max(sequence);
-                // Not as soon as the preimage is durable: messages that wait for a later write would be overtaken.
                 if channel.is_durable() {
                     for channel in self.channels.values_mut() {
                         channel.volatile.claims_rest_on.remove(&channel_id);

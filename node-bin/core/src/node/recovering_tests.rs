@@ -154,6 +154,12 @@ fn a_claim_is_not_told_upstream_before_a_crash_could_leave_it_downstream() {
         });
         let (sent, last) = sent_with_one_store_late(&mut engine, peer, late);
         assert!(!sent.contains(&"update_fulfill_htlc"), "{flow}: {sent:?}");
+        // The peer owes no answer to what was not sent.
+        for _ in 0..10 {
+            engine.input(Input::Tick);
+        }
+        let (still, _) = sent_with_one_store_late(&mut engine, peer, late);
+        assert_eq!(still, Vec::<&str>::new(), "{flow}");
         engine.persisted(late, last.expect("the start knows the claim"));
         let (sent, _) = sent_with_one_store_late(&mut engine, peer, late);
         let fulfil = sent.iter().position(|name| *name == "update_fulfill_htlc");

@@ -152,7 +152,7 @@ fn judge_terminal(
             "payment-outcome",
             message,
             users.trace(),
-            first.lines.clone(),
+            [first.lines.clone(), closes(case, made)].concat(),
         );
     };
     match (&users.sent, &users.failed) {
@@ -191,6 +191,27 @@ fn judge_terminal(
             ),
         },
     }
+}
+
+/// Why channels that its HTLCs came through were closed, by what users were told: what ended a payment otherwise
+/// than expected is most often that, though a scenario may have meant the close.
+fn closes(case: &CaseView<'_>, made: &MadePayment) -> Vec<String> {
+    let is_on_its_way = |label: &String| {
+        let mut htlcs = case.htlcs();
+        htlcs.any(|(htlc, _)| htlc.payment_hash == made.payment_hash && htlc.channel == *label)
+    };
+    let told = case.events().filter_map(|told| match told.what {
+        UserEvent::ChannelClosed {
+            channel, reason, ..
+        } if is_on_its_way(channel) => {
+            let (node, life) = (told.node, told.life);
+            Some(format!(
+                "{channel} was closed: {node} (life {life}) says {reason}"
+            ))
+        }
+        _ => None,
+    });
+    told.collect()
 }
 
 /// A payment that was refused and never offered an HTLC needs no event.

@@ -43,6 +43,38 @@ fn a_payment_that_should_be_sent_and_failed_is_found() {
 }
 
 #[test]
+fn a_payment_that_ended_otherwise_than_expected_is_told_with_the_closes_on_its_way() {
+    let mut world = direct();
+    world.pay_in_vain("p", &["A", "B"], 1, 50_000_000);
+    let channel = world.channel("A-B");
+    for (label, reason) in [
+        (channel.label, "OutdatedChannelManager"),
+        ("B-C".into(), "other"),
+    ] {
+        world.event(
+            "B",
+            UserEvent::ChannelClosed {
+                channel: label,
+                channel_id: channel.channel_id.clone(),
+                reason: reason.into(),
+            },
+        );
+    }
+    world.force_close("A-B", "B", &[]);
+    let (_, lines) = assert_finds(&world.rest(), "ledger", "payment-outcome");
+    let closes: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("closed"))
+        .collect();
+    let expected = "A-B was closed: B (life 0) says OutdatedChannelManager";
+    assert_eq!(closes[..1], [expected], "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains("other")),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_payment_that_should_fail_and_was_sent_is_found() {
     let mut evidence = good_direct();
     let expect = &mut evidence.plan.scenario.expect.payments;

@@ -131,6 +131,12 @@ impl Engine {
         self.stores.values().any(|store| !store.is_durable())
     }
 
+    /// Whether an effect waits for a write.
+    #[cfg(test)]
+    pub(crate) fn is_anything_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// A write is durable, and so are all before it to the same store. What waited for it goes
     /// before all else that is queued; then the core hears of it.
     pub fn persisted(&mut self, store: Store, sequence: u64) {

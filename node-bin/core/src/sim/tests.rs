@@ -14,6 +14,7 @@ use super::script::{Kind, Script};
 use super::testing::{A, B, C, has_event, record, rested, world, world_when};
 use super::world::{Persistence, Schedule, World};
 use crate::effect::UserEvent;
+use crate::engine::Engine;
 use crate::event::EventKind;
 
 /// A test's time. What it did not come to, the next one may: each begins at another moment.
@@ -108,6 +109,30 @@ fn every_flow_ends_as_planned_when_nothing_goes_wrong() {
                 let is_storm = name.starts_with("storm");
                 assert!(is_storm || verdict.ended_otherwise == 0, "{plan}");
             }
+        }
+    }
+}
+
+/// Whether an effect of a node had to wait for a write in this world, which runs to its rest.
+fn does_anything_wait(mut world: World) -> bool {
+    let mut does_wait = false;
+    while world.advance() {
+        let mut engines = world.nodes.iter().filter_map(|node| node.engine.as_ref());
+        does_wait |= engines.any(Engine::is_anything_held);
+    }
+    does_wait
+}
+
+#[test]
+fn nothing_ever_waits_where_writes_are_done_at_once() {
+    for (name, _, _) in FLOWS {
+        for schedule in [Schedule::Fixed, Schedule::Random] {
+            let waits = |persistence| {
+                let plan = Plan::new(name, persistence, schedule, 1);
+                does_anything_wait(plan.start().expect("a world comes about"))
+            };
+            assert!(!waits(Persistence::Synchronous), "{name}");
+            assert!(waits(Persistence::Asynchronous), "{name}");
         }
     }
 }

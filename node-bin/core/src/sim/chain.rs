@@ -310,6 +310,30 @@ impl Chain {
         busy.map(|(_, depth)| depth).collect()
     }
 
+    /// Whether a block that deep holds a claim or a timeout of which the other was tried, and may win once it is in no
+    /// block: who publishes again may pay more.
+    pub fn is_contested(&self, depth: u32) -> bool {
+        let index = self.blocks.len().checked_sub(depth as usize);
+        let Some(block) = index.and_then(|index| self.blocks.get(index)) else {
+            return false;
+        };
+        let is_rival = |mined: &Transaction, rival: &Transaction| {
+            let mut inputs = rival.input.iter().map(|input| input.previous_output);
+            // A commitment's lock time is no height.
+            mined.lock_time.is_block_height()
+                && rival.lock_time.is_block_height()
+                && mined.lock_time != rival.lock_time
+                && inputs.any(|spent| {
+                    mined
+                        .input
+                        .iter()
+                        .any(|input| input.previous_output == spent)
+                })
+        };
+        let mut mined = block.transactions.iter().map(|placed| &placed.transaction);
+        mined.any(|mined| self.rivals().any(|rival| is_rival(mined, rival)))
+    }
+
     /// Replaces the last blocks by as many and one more, empty ones; of rivals, the last holds what can be
     /// mined. Returns the height of the last block that stays.
     pub fn reorganise(&mut self, depth: u32, fate: Fate) -> u32 {

@@ -208,9 +208,24 @@ impl World {
         self.publish(vec![commitment]);
         self.chain.mine();
         if is_late {
+            self.wait_for_expiry(&record);
             let htlcs = self.second_stages_of(&record);
             let stages = feeless_second_stages(&environment, &record, &htlcs);
             self.publish(stages.into_iter().map(with_odd_selector).collect());
+            self.chain.mine();
+        }
+    }
+
+    /// Blocks that nobody sees before a cheater has taken back what it offered. Where there are other channels, their
+    /// deadlines would pass unseen too.
+    fn wait_for_expiry(&mut self, record: &ChannelRecord) {
+        if self.flow.opened.len() > 1 {
+            return;
+        }
+        let htlcs = record.holder.spec.htlcs.iter();
+        let offered = htlcs.filter(|((direction, _), _)| *direction == Direction::Outbound);
+        let expiry = offered.map(|(_, htlc)| htlc.cltv_expiry).max();
+        while expiry.is_some_and(|expiry| self.chain.height() < expiry) {
             self.chain.mine();
         }
     }

@@ -21,6 +21,7 @@ use crate::effect::{Effect, UserEvent};
 use crate::engine::Engine;
 use crate::input::{Command, Input, PlacedTransaction, Surroundings};
 use crate::record::{Closure, Resolution};
+use crate::spec::Direction;
 use crate::update::UpdateStep;
 
 /// A test's time. What it did not come to, the next one may: each begins at another moment.
@@ -120,6 +121,35 @@ fn every_output_of_a_revoked_commitment_is_taken() {
         Persistence::Synchronous,
         options,
     );
+}
+
+#[test]
+fn a_cheater_that_took_its_htlc_back_before_anyone_saw_it_keeps_nothing() {
+    let old = |world: &World| {
+        let opened = world.flow.opened[0].clone();
+        let revoked = world.revoked_commitments(A, &opened);
+        let kept = world.commitments.get(&(A, opened.channel_id))?;
+        let mut kept = kept.iter().map(|record| &record.holder);
+        let offers = kept.find(|holder| {
+            let mut directions = holder.spec.htlcs.keys().map(|(direction, _)| *direction);
+            revoked.contains(&holder.number) && directions.any(|it| it == Direction::Outbound)
+        });
+        offers.map(|holder| holder.number)
+    };
+    let mut world = world_when("both-ways", |w| old(w).is_some());
+    let number = old(&world).expect("it was waited for");
+    world.cheat(A, [A, B], number, true);
+    let block = world
+        .chain
+        .block(world.chain.height())
+        .expect("the cheater's last");
+    let mined = block.transactions.iter().map(|placed| &placed.transaction);
+    let taken_back: Vec<_> = mined
+        .filter(|mined| mined.lock_time != LockTime::ZERO)
+        .collect();
+    assert_eq!(taken_back.len(), 1);
+    world.run_to_rest();
+    clean(&mut world);
 }
 
 #[test]
@@ -530,6 +560,28 @@ fn timeout(world: &World) -> Transaction {
     found.cloned().expect("B has tried to take it back")
 }
 
+/// A contest of which B's timeout has so many confirmations.
+fn won_by_timeout(confirmations: u32) -> World {
+    let mut world = world_when("force-contest", |w| {
+        let mut steps = w.flow.phases[w.phase].iter();
+        steps.any(|step| {
+            matches!(
+                step,
+                Step::Censor {
+                    is_censored: false,
+                    ..
+                }
+            )
+        })
+    });
+    let timeout = timeout(&world);
+    let spent = timeout.input[0].previous_output;
+    world.chain.censor(spent, false);
+    assert_eq!(world.chain.publish(timeout), Ok(()));
+    (0..confirmations).for_each(|_| world.chain.mine());
+    world
+}
+
 #[test]
 fn a_claim_that_a_timeout_replaces_after_its_preimage_went_up_costs_no_forwarder() {
     for depth in 1..=5 {
@@ -544,23 +596,7 @@ fn a_claim_that_a_timeout_replaces_after_its_preimage_went_up_costs_no_forwarder
 #[test]
 fn a_timeout_that_a_claim_replaces_before_it_counts_is_carried_upstream_as_a_claim() {
     for depth in 1..=5 {
-        let mut world = world_when("force-contest", |w| {
-            let mut steps = w.flow.phases[w.phase].iter();
-            steps.any(|step| {
-                matches!(
-                    step,
-                    Step::Censor {
-                        is_censored: false,
-                        ..
-                    }
-                )
-            })
-        });
-        let timeout = timeout(&world);
-        let spent = timeout.input[0].previous_output;
-        world.chain.censor(spent, false);
-        assert_eq!(world.chain.publish(timeout), Ok(()));
-        (0..depth).for_each(|_| world.chain.mine());
+        let mut world = won_by_timeout(depth);
         run_alone(&mut world, B);
         assert!(
             record(&world, B, C)
@@ -573,6 +609,22 @@ fn a_timeout_that_a_claim_replaces_before_it_counts_is_carried_upstream_as_a_cla
         clean(&mut world);
         assert!(world.flow.payments[0].was_sent(&world));
     }
+}
+
+#[test]
+fn only_a_contested_timeout_of_six_confirmations_is_never_taken_off() {
+    let options = Endings {
+        reorgs: true,
+        ..Endings::default()
+    };
+    assert_eq!(options.possible(&won_by_timeout(5)).len(), 3);
+    assert_eq!(options.possible(&won_by_timeout(6)), []);
+    // Because that costs the forwarder the HTLC, when the claim pays more.
+    let mut world = won_by_timeout(6);
+    run_alone(&mut world, B);
+    world.reorganise(6, Fate::Lost);
+    world.run_to_rest();
+    assert!(!judge(&mut world).complaints.is_empty());
 }
 
 #[test]

@@ -105,3 +105,21 @@ fn a_reorganisation_puts_transactions_back_or_loses_them_or_lets_their_rivals_wi
     let (chain, _, rival) = published(Fate::Rivals);
     assert_eq!(chain.spender(&coin()), Some((&rival, 50)));
 }
+
+#[test]
+fn a_mined_timeout_is_contested_while_the_claim_is_remembered() {
+    let mut chain = chain();
+    let mut timeout = spending(coin(), 900);
+    timeout.lock_time = LockTime::from_consensus(BASE_HEIGHT);
+    let mut version = spending(coin(), 930);
+    version.lock_time = timeout.lock_time;
+    assert_eq!(chain.publish(timeout), Ok(()));
+    assert_eq!(chain.publish(version), Err(Refusal::Spent));
+    chain.mine();
+    chain.mine();
+    assert!(!chain.is_contested(2), "a version of it is no rival");
+    assert_eq!(chain.publish(spending(coin(), 950)), Err(Refusal::Spent));
+    assert!(chain.is_contested(2));
+    assert!(!chain.is_contested(1), "it is deeper");
+    assert!(!chain.is_contested(9), "so many blocks there are not");
+}

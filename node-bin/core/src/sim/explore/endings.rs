@@ -96,8 +96,11 @@ fn possible_reorgs(world: &World) -> Vec<Fault> {
     let most = world.chain.height().saturating_sub(world.first_height);
     for depth in world.chain.busy_depths(DEEPEST_REORG.min(most) as usize) {
         for fate in [Fate::Kept, Fate::Lost, Fate::Rivals] {
-            // Six confirmations are taken at their word; and who cheats and is gone publishes nothing again.
-            let is_too_deep = fate == Fate::Rivals && depth >= DEEPEST_REORG;
+            // Six confirmations are taken at their word: what was failed upstream by then may be claimed after all, in
+            // place of the timeout or because a claim pays more than the timeout that waits again. And who cheats
+            // and is gone publishes nothing again.
+            let may_lose = fate == Fate::Rivals || world.chain.is_contested(depth);
+            let is_too_deep = may_lose && depth >= DEEPEST_REORG;
             if is_too_deep || (fate != Fate::Kept && !world.cheats.is_empty()) {
                 continue;
             }

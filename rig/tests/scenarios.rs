@@ -6,6 +6,8 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
+use bitcoin::Transaction;
+use bitcoin::consensus::encode::deserialize_hex;
 use common::{DEADBOLT, Logs, workspace};
 use rig::chain::ChainPool;
 use rig::explore::points_of;
@@ -124,11 +126,15 @@ fn look_closer(name: &str, mix: &[&str], run: &Path) {
             let mined = mined_before_p_failed(&run.join("cases/no-fault/trace.jsonl"));
             assert!(mined.ends_with(&[45, 50]), "{mix:?}: {mined:?}");
         }
-        "revoked/second-stage-success" => {
+        // A node sees blocks only: what it spends was in one, before its own penalty for the commitment.
+        "revoked/second-stage" | "revoked/second-stage-success" | "reorg/second-stage-penalty" => {
             let trace = run.join("cases/no-fault/trace.jsonl");
             let lines = lines_of(&trace);
             let (_, after) = lines.split_at(place_of(&lines, "restored"));
-            assert!(publishes(after, "B", "A-B claim"), "{mix:?}");
+            assert!(
+                spends_claim_of(after, "A", "B", "A-B claim"),
+                "{mix:?}: A takes nothing that B had claimed"
+            );
         }
         _ => {}
     }
@@ -140,12 +146,31 @@ fn place_of(lines: &[Value], deed: &str) -> usize {
     place.unwrap_or_else(|| panic!("the rig never {deed}"))
 }
 
-/// Whether the node published a transaction of this role.
-fn publishes(lines: &[Value], node: &str, role: &str) -> bool {
+/// The transactions of this role that the node published.
+fn published(lines: &[Value], node: &str, role: &str) -> Vec<Transaction> {
     let of_node = lines.iter().filter(|line| line["node"] == node);
     let reports = of_node.filter(|line| line["report"]["type"] == "broadcast");
-    let mut published = reports.flat_map(|line| line["report"]["transactions"].as_array().unwrap());
-    published.any(|transaction| transaction["role"] == role)
+    let published = reports.flat_map(|line| line["report"]["transactions"].as_array().unwrap());
+    published
+        .filter(|transaction| transaction["role"] == role)
+        .map(|transaction| deserialize_hex(transaction["raw"].as_str().unwrap()).unwrap())
+        .collect()
+}
+
+/// Whether the node published a transaction of this role.
+fn publishes(lines: &[Value], node: &str, role: &str) -> bool {
+    !published(lines, node, role).is_empty()
+}
+
+/// Whether the node's transactions of this role spend what the other's made.
+fn spends_claim_of(lines: &[Value], node: &str, other: &str, role: &str) -> bool {
+    let theirs: Vec<_> = published(lines, other, role)
+        .iter()
+        .map(Transaction::compute_txid)
+        .collect();
+    let own = published(lines, node, role);
+    let mut inputs = own.iter().flat_map(|transaction| &transaction.input);
+    inputs.any(|input| theirs.contains(&input.previous_output.txid))
 }
 
 /// Blocks of each mining before A's user was told that the payment `p` failed.

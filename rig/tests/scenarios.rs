@@ -36,8 +36,9 @@ fn mixes(name: &str) -> &[&[&str]] {
         | "reorg/six-both"
         | "reorg/six-penalty"
         | "reorg/six-theirs"
-        | "reorg/second-stage-penalty" => &[&[], &["--kind", "B=stock"]],
-        "timeout-small" | "reorg/six-timeout" => {
+        | "reorg/second-stage-penalty"
+        | "reorg/second-stage-success-penalty" => &[&[], &["--kind", "B=stock"]],
+        "timeout-small" | "reorg/six-timeout" | "reorg/six-timeout-theirs" => {
             &[&[], &["--kind", "A=stock", "--kind", "C=stock"]]
         }
         _ if name.starts_with("regression/") => &[&[]],
@@ -61,13 +62,17 @@ fn passes(name: &str) {
 /// What a reorganisation takes off has to be there: who published it before, and its role.
 fn taken_off(name: &str) -> &[(&str, &str)] {
     match name {
-        "reorg/timeout" | "reorg/timeout-theirs" | "reorg/six-timeout" | "reorg/electrs" => {
-            &[("B", "B-C claim")]
-        }
+        "reorg/timeout"
+        | "reorg/timeout-theirs"
+        | "reorg/six-timeout"
+        | "reorg/six-timeout-theirs"
+        | "reorg/electrs" => &[("B", "B-C claim")],
         "reorg/claim-theirs" | "reorg/six-theirs" => &[("C", "B-C claim")],
-        "reorg/sweep" | "reorg/penalty" | "reorg/six-penalty" | "reorg/second-stage-penalty" => {
-            &[("A", "A-B claim")]
-        }
+        "reorg/sweep"
+        | "reorg/penalty"
+        | "reorg/six-penalty"
+        | "reorg/second-stage-penalty"
+        | "reorg/second-stage-success-penalty" => &[("A", "A-B claim")],
         "reorg/both" | "reorg/six-both" => &[("B", "A-B claim"), ("C", "B-C claim")],
         _ => &[],
     }
@@ -127,7 +132,10 @@ fn look_closer(name: &str, mix: &[&str], run: &Path) {
             assert!(mined.ends_with(&[45, 50]), "{mix:?}: {mined:?}");
         }
         // A node sees blocks only: what it spends was in one, before its own penalty for the commitment.
-        "revoked/second-stage" | "revoked/second-stage-success" | "reorg/second-stage-penalty" => {
+        "revoked/second-stage"
+        | "revoked/second-stage-success"
+        | "reorg/second-stage-penalty"
+        | "reorg/second-stage-success-penalty" => {
             let trace = run.join("cases/no-fault/trace.jsonl");
             let lines = lines_of(&trace);
             let (_, after) = lines.split_at(place_of(&lines, "restored"));
@@ -278,11 +286,13 @@ scenarios_pass_without_faults! {
     a_penalty_confirms_again_after_a_reorganisation = "reorg/penalty",
     a_penalty_of_six_blocks_ago_is_made_again = "reorg/six-penalty",
     a_penalty_of_a_second_stage_is_made_again = "reorg/second-stage-penalty",
+    a_penalty_of_a_claim_and_of_its_second_stage_is_made_again = "reorg/second-stage-success-penalty",
     a_claim_on_the_peers_commitment_is_made_again = "reorg/claim-theirs",
     a_claim_on_the_peers_commitment_of_six_blocks_ago_is_made_again = "reorg/six-theirs",
     a_timeout_on_the_peers_commitment_is_six_deep_in_the_chain_that_stays = "reorg/timeout-theirs",
     a_sweep_confirms_again_after_a_reorganisation = "reorg/sweep",
     a_timeout_of_six_blocks_ago_comes_again = "reorg/six-timeout",
+    a_timeout_on_the_peers_commitment_of_six_blocks_ago_comes_again = "reorg/six-timeout-theirs",
     both_channels_of_a_forward_end_again_after_a_reorganisation = "reorg/both",
     both_channels_of_a_forward_end_again_after_six_blocks = "reorg/six-both",
     a_commitment_and_a_claim_are_bumped_until_a_block_has_them = "fee-spike",

@@ -126,7 +126,7 @@ fn every_output_of_a_revoked_commitment_is_taken() {
 #[test]
 fn a_cheater_that_took_its_htlc_back_before_anyone_saw_it_keeps_nothing() {
     let old = |world: &World| {
-        let opened = world.flow.opened[0].clone();
+        let opened = world.flow.opened[0];
         let revoked = world.revoked_commitments(A, &opened);
         let kept = world.commitments.get(&(A, opened.channel_id))?;
         let mut kept = kept.iter().map(|record| &record.holder);
